@@ -1,0 +1,145 @@
+"""The networks: shapes, sizes worked out by hand, gradients, learning, saving."""
+
+import keras
+import numpy as np
+import pytest
+
+from model import CHARACTERS, INPUT_SHAPE, MODELS, N_CLASSES
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def images_and_labels(count, n_classes=N_CLASSES):
+    generator = np.random.default_rng(0)
+    images = generator.random((count, *INPUT_SHAPE), np.float32)
+    return images, np.arange(count) % n_classes
+
+
+def test_characters_are_emnist_byclass():
+    assert len(CHARACTERS) == len(set(CHARACTERS)) == N_CLASSES == 62
+    assert (CHARACTERS[0], CHARACTERS[10], CHARACTERS[36], CHARACTERS[61]) == ("0", "A", "a", "z")
+
+
+@every_model
+@pytest.mark.parametrize("n_classes", [62, 42, 10])
+def test_output_is_one_probability_a_class(name, n_classes):
+    network = MODELS[name](INPUT_SHAPE, n_classes, 0.5)
+    answer = network(images_and_labels(3)[0], training=False)
+    assert answer.shape == (3, n_classes)
+    assert answer.dtype == "float32"
+    np.testing.assert_allclose(np.sum(answer, axis=1), 1, rtol=1e-5)
+
+
+@every_model
+def test_compiled_with_adam_and_accuracy(name):
+    network = MODELS[name]()
+    assert isinstance(network.optimizer, keras.optimizers.Adam)
+    assert network.loss == "sparse_categorical_crossentropy"
+    images, labels = images_and_labels(2)
+    assert set(network.test_on_batch(images, labels, return_dict=True)) == {"loss", "accuracy"}
+
+
+@every_model
+def test_softmax_stays_float32_in_mixed_precision(name):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        network = MODELS[name]()
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    assert network(images_and_labels(2)[0], training=False).dtype == "float32"
+    assert {variable.dtype for variable in network.trainable_variables} == {"float32"}
+
+
+def convolution(size, channels, filters):
+    return (size * size * channels + 1) * filters
+
+
+def dense(units_in, units_out):
+    return (units_in + 1) * units_out
+
+
+SIZES = {
+    "LeNet": convolution(3, 1, 32)
+    + convolution(3, 32, 64)
+    + convolution(3, 64, 64)
+    + dense(7 * 7 * 64, 80)  # 28 halved twice
+    + dense(80, 62),
+    "AlexNet": convolution(11, 1, 96)
+    + convolution(5, 96, 256)
+    + convolution(3, 256, 384)
+    + convolution(3, 384, 384)
+    + convolution(3, 384, 256)
+    + dense(256, 2048)
+    + dense(2048, 2048)
+    + dense(2048, 62),
+    "VGG16": convolution(3, 1, 64)
+    + convolution(3, 64, 64)
+    + convolution(3, 64, 128)
+    + convolution(3, 128, 128)
+    + convolution(3, 128, 256)
+    + convolution(3, 256, 256)
+    + convolution(1, 256, 256)
+    + convolution(3, 256, 512)
+    + convolution(3, 512, 512)
+    + convolution(1, 512, 512)
+    + 2 * convolution(3, 512, 512)
+    + convolution(1, 512, 512)
+    + dense(512, 1024)
+    + dense(1024, 128)
+    + dense(128, 62),
+    "ResNet": convolution(3, 1, 32)
+    + convolution(3, 32, 64)
+    + 10 * 2 * (convolution(3, 64, 64) + 4 * 64)  # normalisation: scale, shift, mean, variance
+    + convolution(3, 64, 64)
+    + dense(64, 256)
+    + dense(256, 62),
+}
+
+
+@every_model
+def test_number_of_parameters(name):
+    assert MODELS[name]().count_params() == SIZES[name]
+
+
+def test_resnet_is_ten_blocks_and_831998_parameters():
+    network = MODELS["ResNet"]()
+    assert sum(isinstance(layer, keras.layers.Add) for layer in network.layers) == 10
+    assert network.count_params() == 831_998
+
+
+@every_model
+def test_every_variable_gets_a_finite_gradient(name):
+    tf = pytest.importorskip("tensorflow")
+    keras.utils.set_random_seed(0)
+    network = MODELS[name](INPUT_SHAPE, 42, 0.0)
+    images, labels = images_and_labels(16, 42)
+    with tf.GradientTape() as tape:
+        answer = network(images, training=True)
+        loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(labels, answer))
+    gradients = tape.gradient(loss, [v.value for v in network.trainable_variables])
+    for variable, gradient in zip(network.trainable_variables, gradients):
+        assert gradient is not None, f"{name}: no gradient reaches {variable.path}"
+        assert np.isfinite(gradient).all(), f"{name}: {variable.path}"
+        assert np.any(gradient), f"{name}: the gradient of {variable.path} is zero"
+
+
+@every_model
+def test_learns_one_batch_by_heart(name):
+    keras.utils.set_random_seed(1)
+    network = MODELS[name](INPUT_SHAPE, 4, 0.0)
+    network.optimizer.learning_rate = 3e-4
+    images, labels = images_and_labels(8, 4)
+    losses = [float(network.train_on_batch(images, labels)[0]) for _ in range(20)]
+    # train_on_batch gives the mean since the start: 20 times the last mean less 19 times the one
+    # before is the last step's own loss.
+    assert 20 * losses[-1] - 19 * losses[-2] < 0.5 * losses[0]
+
+
+@every_model
+def test_saved_weights_give_the_same_answers(name, tmp_path):
+    images, _ = images_and_labels(3)
+    first, second = MODELS[name](), MODELS[name]()
+    first.save_weights(tmp_path / "x.weights.h5")
+    second.load_weights(tmp_path / "x.weights.h5")
+    np.testing.assert_array_equal(first(images, training=False), second(images, training=False))
