@@ -1,0 +1,315 @@
+"""The data: a TensorFlow Datasets name in, batches of upright characters out.
+
+Every set that these networks can learn is small (EMNIST ByClass, the largest, is 547 MB of
+bytes), so the training images are held in memory as uint8. That buys two things: a batch costs
+one gather, and the order is a plain function of (seed, step), so that a run can go on at any
+step without reading what it skips.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from model import CHARACTERS, INPUT_SHAPE
+
+HELD_OUT_PERCENT = 5  # of the training split, for validation, where the data has no such split
+READ_BATCH = 4096  # images a step while reading; large, since an image is small
+EMNIST_ARCHIVE = "gzip.zip"  # what the builder downloads: 561,753,746 bytes
+
+_MERGED = CHARACTERS[:36] + "abdefghnqrt"  # 47: lower case that looks like its capital is merged
+_EMNIST_CHARACTERS = {  # TFDS numbers EMNIST's classes without naming them
+    "byclass": [*CHARACTERS],
+    "bymerge": [*_MERGED],
+    "balanced": [*_MERGED],
+    "letters": ["", *CHARACTERS[10:36], *[""] * 10],  # 37 outputs, 1..26 used, cases merged
+    "digits": [*CHARACTERS[:10]],
+    "mnist": [*CHARACTERS[:10]],
+}
+
+
+class DataError(Exception):
+    """The data cannot be had or used; the message says why and what to do."""
+
+
+@dataclass
+class Data:
+    """A dataset, ready to train on.
+
+    Attributes:
+        name: full TFDS name, such as "emnist/byclass/3.1.0".
+        characters: what each class means, one string a class; "" for a class never used.
+        train: (images, labels), uint8 (n, 28, 28, 1) upright, white on black, and int64 (n,).
+        validation: likewise; never trained on.
+        test: likewise, or None where the data has no test split.
+        held_out: where the validation images come from, in words.
+    """
+
+    name: str
+    characters: list
+    train: tuple
+    validation: tuple
+    test: tuple | None
+    held_out: str
+
+    def fingerprint(self):
+        """CRC-32 of the training images and labels in their order: other data, other number."""
+        images, labels = self.train
+        return zlib.crc32(labels, zlib.crc32(images))
+
+
+def load(name, data_dir):
+    """Loads a dataset by its TFDS name; downloads and prepares it where that is still to do.
+
+    Args:
+        name: TFDS name such as "emnist", "emnist/letters" or "mnist"; images of 28x28x1.
+        data_dir: folder where TFDS keeps prepared data.
+
+    Returns:
+        `Data`.
+
+    Raises:
+        DataError: the name is unknown, its images have another shape, the download fails, or what
+            is prepared is damaged.
+    """
+    info = _prepare(name, data_dir)
+    image, label = _features(name, info)
+    if tuple(image.shape) != INPUT_SHAPE:
+        raise DataError(f"{name}: its images are {image.shape}; these networks take {INPUT_SHAPE}")
+    missing = {"train"} - set(info.splits)
+    if missing:
+        raise DataError(f"{name}: it has no 'train' split, only {', '.join(info.splits)}")
+    if "validation" in info.splits:
+        train, validation = "train", "validation"
+        held_out = "its own validation split"
+    else:
+        # The tail of the split: TFDS has shuffled the examples once, when it prepared them.
+        train = f"train[:{100 - HELD_OUT_PERCENT}%]"
+        validation = f"train[{100 - HELD_OUT_PERCENT}%:]"
+        held_out = f"the last {HELD_OUT_PERCENT} % of its training split, held out"
+    transposed = info.name == "emnist"  # all six configurations
+    read = lambda split: _read(name, data_dir, info, split, transposed)  # noqa: E731
+    return Data(
+        name=info.full_name,
+        characters=_characters(info, label),
+        train=read(train),
+        validation=read(validation),
+        test=read("test") if "test" in info.splits else None,
+        held_out=held_out,
+    )
+
+
+def upright(images):
+    """EMNIST as it is meant to be seen: TFDS stores it with rows and columns exchanged.
+
+    Args:
+        images: (n, height, width, channels), any dtype.
+
+    Returns:
+        (n, width, height, channels), the same dtype.
+    """
+    return tf.transpose(images, [0, 2, 1, 3])
+
+
+def training_batches(train, batch_size, seed, first_step, last_step, augmentation=None):
+    """The batches of steps first_step .. last_step - 1 of a run, shuffled and augmented.
+
+    Each pass over the data takes every image once, in an order drawn from (seed, pass); passes
+    follow each other without a seam, so a batch may end one and begin the next. What step k holds
+    depends on (seed, k) alone, not on where the run started.
+
+    Args:
+        train: (images, labels), uint8 (n, 28, 28, 1) and int (n,).
+        batch_size: images a step.
+        seed: int, 0 to 2**31 - 1.
+        first_step, last_step: steps counted from the start of the run.
+        augmentation: keyword arguments for `augment`; None for none.
+
+    Returns:
+        `tf.data.Dataset` of (float32 (batch_size, 28, 28, 1) in [0, 1], int64 (batch_size,)).
+    """
+    images, labels = (tf.constant(array) for array in train)
+    count = len(labels)
+
+    def batch(step):
+        position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        # One seed an image: (seed, a number of this purpose, pass). This operation permutes
+        # 0..max_index without holding the permutation anywhere.
+        seeds = tf.stack(
+            [tf.fill([batch_size], tf.cast(part, tf.int64)) for part in (seed, 1)]
+            + [position // count],
+            axis=-1,
+        )
+        index = tf.raw_ops.RandomIndexShuffle(
+            index=position % count,
+            seed=seeds,
+            max_index=tf.constant(count - 1, tf.int64),
+            rounds=8,
+        )
+        chosen = _scaled(tf.gather(images, index))
+        if augmentation:
+            chosen = augment(chosen, tf.stack([tf.cast(seed, tf.int64), step]), **augmentation)
+        return chosen, tf.gather(labels, index)
+
+    steps = tf.data.Dataset.range(first_step, last_step)
+    # In order, though mapped in parallel: step k's batch must reach step k.
+    return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
+        tf.data.AUTOTUNE
+    )
+
+
+def evaluation_batches(part, batch_size):
+    """Every image of a part once, in its order, the last batch as small as it comes.
+
+    Args:
+        part: (images, labels), uint8 (n, 28, 28, 1) and int (n,).
+        batch_size: images a step.
+
+    Returns:
+        `tf.data.Dataset` of (float32 (<= batch_size, 28, 28, 1) in [0, 1], int64).
+    """
+    batches = tf.data.Dataset.from_tensor_slices(part).batch(batch_size)
+    return batches.map(lambda images, labels: (_scaled(images), labels)).prefetch(tf.data.AUTOTUNE)
+
+
+def augment(images, seed, rotation, shear, scale, shift):
+    """Turns, slants, stretches and moves each image by its own random amounts; never mirrors it.
+
+    The whole batch is resampled by one operation, so it costs a small part of a training step.
+
+    Args:
+        images: float32 (n, height, width, 1) in [0, 1].
+        seed: int (2,); the same seed gives the same images.
+        rotation: largest angle, in degrees, either way.
+        shear: largest horizontal displacement a row, in columns.
+        scale: largest change of each side, as a share; the two sides change independently.
+        shift: largest displacement along each axis, in pixels.
+
+    Returns:
+        float32, the same shape and range; what comes from outside is black.
+    """
+    shape = tf.shape(images)
+    count, height, width = shape[0], shape[1], shape[2]
+    draws = tf.random.stateless_uniform([6, count], seed, -1.0, 1.0)
+    angle = draws[0] * (rotation * np.pi / 180)
+    slant = draws[1] * shear
+    across, down = 1 + draws[2] * scale, 1 + draws[3] * scale
+    right, below = draws[4] * shift, draws[5] * shift
+    # Output pixel (x, y), counted from the centre, is read at A (x, y) + (right, below), with
+    # A = rotation . shear . scale.
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    a, b = cos * across, (cos * slant - sin) * down
+    c, d = sin * across, (sin * slant + cos) * down
+    middle_x, middle_y = (tf.cast(size - 1, tf.float32) / 2 for size in (width, height))
+    zero = tf.zeros_like(a)
+    transforms = tf.stack(
+        [
+            *(a, b, middle_x - a * middle_x - b * middle_y + right),
+            *(c, d, middle_y - c * middle_x - d * middle_y + below),
+            *(zero, zero),
+        ],
+        axis=-1,
+    )
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=transforms,
+        output_shape=[height, width],
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )
+
+
+def _scaled(images):
+    """uint8 0..255 -> float32 0..1, the range that every network here is fed."""
+    return tf.cast(images, tf.float32) / 255.0
+
+
+def _tfds_load(name, data_dir, split=None):
+    return tfds.load(
+        name,
+        split=split,
+        data_dir=data_dir,
+        shuffle_files=True,
+        as_supervised=True,
+        with_info=True,
+        # Files in a random but fixed order: two starts must see the same data in the same order.
+        read_config=tfds.ReadConfig(shuffle_seed=0),
+    )
+
+
+def _prepare(name, data_dir):
+    """Makes sure that the data is there; returns its DatasetInfo."""
+    try:
+        _, info = _tfds_load(name, data_dir)
+    except tfds.core.DatasetNotFoundError:
+        raise DataError(
+            f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
+            f"{data_dir} (--dataset, --data_dir)"
+        ) from None
+    except Exception as error:  # TFDS lets through whatever the network, the disk or pip raised
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        raise DataError(
+            f"{name} could not be downloaded and prepared in {data_dir}.\n"
+            f"  What failed: {reason}\n" + _by_hand(name, data_dir)
+        ) from error
+    return info
+
+
+def _by_hand(name, data_dir):
+    """What a user can do where the download does not work."""
+    prepared = "  Or name a folder where the data is already prepared: --data_dir FOLDER"
+    if name.split("/")[0] != "emnist":
+        return prepared
+    place = data_dir / "downloads" / "manual" / EMNIST_ARCHIVE
+    url = tfds.builder_cls("emnist").URL
+    return (
+        f"  Start again to try again, or fetch {EMNIST_ARCHIVE} (561,753,746 bytes) by hand from\n"
+        f"    {url}\n"
+        f"  put it here and start again:\n    {place}\n{prepared}"
+    )
+
+
+def _features(name, info):
+    """The image and label features of a supervised classification set."""
+    keys = info.supervised_keys
+    image, label = (info.features[key] for key in keys) if keys else (None, None)
+    if not isinstance(label, tfds.features.ClassLabel):
+        raise DataError(f"{name}: not a set of images with one class label each")
+    return image, label
+
+
+def _characters(info, label):
+    """What each class means, one string a class."""
+    if info.name == "emnist":
+        return _EMNIST_CHARACTERS[info.config_name]
+    return list(label.names)
+
+
+def _read(name, data_dir, info, split, transposed):
+    """One split as arrays, upright: uint8 (n, 28, 28, 1) and int64 (n,)."""
+    count = info.splits[split].num_examples
+    images, labels = np.empty((count, *INPUT_SHAPE), np.uint8), np.empty(count, np.int64)
+    end = 0
+    try:
+        dataset, _ = _tfds_load(name, data_dir, split)
+        for some_images, some_labels in dataset.batch(READ_BATCH).prefetch(2):
+            if transposed:
+                some_images = upright(some_images)
+            start, end = end, end + len(some_labels)
+            images[start:end], labels[start:end] = some_images, some_labels
+    except (tf.errors.OpError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(_damaged(info, split, reason)) from error
+    if end != count or count == 0:
+        raise DataError(_damaged(info, split, f"{end} of {count} images"))
+    return images, labels
+
+
+def _damaged(info, split, reason):
+    return (
+        f"{info.full_name}: the prepared data is damaged, split {split}: {reason}\n"
+        f"  Remove {info.data_dir} and start again: it is then prepared anew."
+    )

@@ -1,0 +1,180 @@
+"""The data: EMNIST through TFDS's real builder, upright; order and augmentation by (seed, step)."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS, emnist_examples
+
+import data
+from model import CHARACTERS
+
+
+def pairs(images, labels):
+    """Examples as a sorted list, whatever their order."""
+    return sorted((int(label), image.tobytes()) for image, label in zip(images, labels))
+
+
+@pytest.fixture(scope="module")
+def emnist(emnist_dir):
+    return data.load("emnist", emnist_dir)
+
+
+def test_emnist_is_byclass_upright_and_whole(emnist):
+    assert emnist.name.startswith("emnist/byclass/")
+    assert emnist.characters == [*CHARACTERS]
+    train = [np.concatenate(both) for both in zip(emnist.train, emnist.validation)]
+    drawn = emnist_examples("byclass", TRAIN_PER_CLASS, seed=len("train"))
+    assert pairs(*train) == pairs(*drawn)  # every image once, as it was drawn: not transposed
+    drawn = emnist_examples("byclass", TEST_PER_CLASS, seed=len("test"))
+    assert pairs(*emnist.test) == pairs(*drawn)
+
+
+def test_five_percent_are_held_out_for_validation(emnist):
+    whole = 62 * TRAIN_PER_CLASS
+    assert len(emnist.validation[1]) == pytest.approx(0.05 * whole, abs=1)
+    assert len(emnist.train[1]) + len(emnist.validation[1]) == whole
+    assert "5 %" in emnist.held_out
+
+
+def test_loading_twice_gives_the_same_order(emnist, emnist_dir):
+    again = data.load("emnist", emnist_dir)
+    np.testing.assert_array_equal(again.train[0], emnist.train[0])
+    assert again.fingerprint() == emnist.fingerprint()
+
+
+@pytest.mark.parametrize("config", [name for name in CLASSES if name != "byclass"])
+def test_every_configuration_knows_its_characters(config, emnist_builder, tmp_path):
+    loaded = data.load(f"emnist/{config}", tmp_path)
+    assert len(loaded.characters) == CLASSES[config]
+    used = {loaded.characters[label] for label in loaded.train[1]}
+    assert "" not in used
+    expected = {
+        "letters": CHARACTERS[10:36],
+        "digits": CHARACTERS[:10],
+        "mnist": CHARACTERS[:10],
+    }.get(config, CHARACTERS[:36] + "abdefghnqrt")
+    assert used == set(expected)
+    drawn = emnist_examples(config, TEST_PER_CLASS, seed=len("test"))
+    assert pairs(*loaded.test) == pairs(*drawn)
+
+
+def test_a_failed_download_says_what_to_do_and_doing_it_works(
+    emnist_builder, tmp_path, monkeypatch, archive_url
+):
+    import urllib.request
+
+    monkeypatch.setattr(emnist_builder, "URL", archive_url + ".gone")
+    with pytest.raises(data.DataError) as failure:
+        data.load("emnist", tmp_path)
+    message = str(failure.value)
+    assert "404" in message and "gzip.zip (561,753,746 bytes)" in message
+    assert "--data_dir" in message
+    place = tmp_path / "downloads" / "manual" / "gzip.zip"
+    assert str(place) in message.splitlines()[-2]
+
+    place.parent.mkdir(parents=True)
+    with urllib.request.urlopen(archive_url) as archive, open(place, "wb") as file:
+        shutil.copyfileobj(archive, file)
+    assert len(data.load("emnist", tmp_path).test[1]) == 62 * TEST_PER_CLASS
+
+
+def test_unknown_name_is_one_line(tmp_path):
+    with pytest.raises(data.DataError, match="no_such_set: no dataset of this name") as failure:
+        data.load("no_such_set", tmp_path)
+    assert "\n" not in str(failure.value)
+
+
+def test_damaged_data_is_named(emnist_dir, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(emnist_dir / "emnist", copy / "emnist")
+    record = next(copy.glob("emnist/byclass/*/*train.tfrecord*"))
+    content = bytearray(record.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    record.write_bytes(content)
+    with pytest.raises(data.DataError, match="damaged, split train") as failure:
+        data.load("emnist", copy)
+    assert str(record.parent) in str(failure.value)
+
+
+def test_each_pass_takes_every_image_once_in_another_order(emnist):
+    count = 30
+    part = np.arange(count, dtype=np.uint8).repeat(784).reshape(-1, 28, 28, 1), np.arange(count)
+    batches = data.training_batches(part, 8, seed=3, first_step=0, last_step=15)
+    order = np.concatenate([labels for _, labels in batches.as_numpy_iterator()])
+    passes = order.reshape(4, count)
+    for one in passes:
+        assert sorted(one) == list(range(count))
+    assert len({tuple(one) for one in passes}) == 4
+
+
+def test_what_a_step_holds_depends_on_seed_and_step_alone(emnist):
+    changes = {"rotation": 10, "shear": 0.2, "scale": 0.1, "shift": 2}
+
+    def batches(seed, first, last):
+        some = data.training_batches(emnist.train, 16, seed, first, last, changes)
+        return list(some.as_numpy_iterator())
+
+    whole, tail = batches(5, 0, 60), batches(5, 57, 60)
+    for (images, labels), (same_images, same_labels) in zip(whole[57:], tail, strict=True):
+        np.testing.assert_array_equal(images, same_images)
+        np.testing.assert_array_equal(labels, same_labels)
+    assert not np.array_equal(batches(6, 57, 58)[0][1], tail[0][1])
+
+
+def test_images_stay_with_their_labels(emnist):
+    known = {image.tobytes(): label for image, label in zip(*emnist.train)}
+    for images, labels in data.training_batches(emnist.train, 32, 1, 0, 20).as_numpy_iterator():
+        for image, label in zip(images, labels):
+            assert known[np.rint(image * 255).astype(np.uint8).tobytes()] == label
+
+
+def test_evaluation_takes_every_image_once_in_order(emnist):
+    batches = list(data.evaluation_batches(emnist.test, 50).as_numpy_iterator())
+    images = np.concatenate([images for images, _ in batches])
+    assert images.dtype == np.float32 and images.max() == 1.0 and images.min() == 0.0
+    np.testing.assert_array_equal(np.rint(images * 255).astype(np.uint8), emnist.test[0])
+    assert len(batches[-1][1]) == len(emnist.test[1]) % 50
+
+
+def an_f():
+    """A batch of one: an F, which no turn or mirror maps onto itself."""
+    image = np.zeros((1, 28, 28, 1), np.float32)
+    image[0, 5:23, 8:11] = image[0, 5:8, 8:20] = image[0, 12:15, 8:17] = 1
+    return image
+
+
+NO_CHANGE = {"rotation": 0, "shear": 0, "scale": 0, "shift": 0}
+
+
+def test_upright_is_the_same_alone_and_in_a_pipeline():
+    image = an_f()
+    stored = image.transpose(0, 2, 1, 3)
+    np.testing.assert_array_equal(data.upright(stored), image)
+    mapped = next(iter(tf.data.Dataset.from_tensors(stored).map(data.upright)))
+    np.testing.assert_array_equal(mapped, image)
+
+
+def test_no_augmentation_changes_nothing():
+    np.testing.assert_allclose(data.augment(an_f(), (1, 2), **NO_CHANGE), an_f(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rotation": 15}, {"shear": 0.3}, {"scale": 0.2}, {"shift": 2}], ids=str
+)
+def test_each_augmentation_moves_an_image_a_little_and_never_mirrors_it(change):
+    images = np.repeat(an_f(), 64, axis=0)
+    moved = data.augment(images, (1, 2), **(NO_CHANGE | change)).numpy()
+    assert moved.min() >= 0 and moved.max() <= 1
+    differences = np.abs(moved - images).mean(axis=(1, 2, 3))
+    assert (differences > 0).mean() > 0.9 and len(set(differences.tolist())) > 50
+
+    def likeness(image, other):
+        """Best overlap of two images over small shifts."""
+        shifts = [(y, x) for y in range(-3, 4) for x in range(-3, 4)]
+        return max(np.sum(np.roll(image, shift, (0, 1)) * other) for shift in shifts)
+
+    plain, mirrored = an_f()[0, :, :, 0], an_f()[0, :, ::-1, 0]
+    for image in moved[:16, :, :, 0]:
+        assert likeness(plain, image) > likeness(mirrored, image)
