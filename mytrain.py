@@ -1,0 +1,385 @@
+"""Trains a network to read handwritten characters: EMNIST ByClass, 62 classes.
+
+    python mytrain.py                   # ResNet on EMNIST ByClass; start it again to go on
+    python mytrain.py --dataset mnist --steps_per_epoch 469 --epochs 3
+    tensorboard --logdir=tblogs         # the curves
+
+Stop it with Ctrl-C at any time; the same command goes on where it stopped.
+"""
+
+import argparse
+import os
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no start-up chatter; warnings and errors stay
+
+import keras
+import tensorflow as tf
+
+import data
+import resume
+from model import INPUT_SHAPE, MODELS
+
+HERE = Path(__file__).parent
+
+# data
+DATASET = "emnist"  # any TFDS name with 28x28x1 images: emnist/balanced, mnist, ...
+DATA_DIR = HERE / "tensorflow_datasets"  # where TFDS keeps prepared data
+AUGMENTATION = {  # largest changes, each drawn anew for every image; see data.augment
+    "rotation": 10.0,  # degrees
+    "shear": 0.15,  # columns a row
+    "scale": 0.10,  # share of a side
+    "shift": 1.5,  # pixels
+}
+
+# model
+MODEL = "ResNet"  # LeNet, AlexNet, VGG16 or ResNet
+DROPOUT = 0.5  # 0 to below 1
+
+# optimisation
+EPOCHS = 20
+STEPS_PER_EPOCH = 2000  # at batch 128: 256,000 images, over a third of EMNIST ByClass
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-3  # the highest, reached after the warm-up; AdamW likes 1e-4 to 3e-3
+WARM_UP = 0.03  # share of all steps over which the learning rate rises from 0
+WEIGHT_DECAY = 0.01  # decoupled (AdamW); biases and normalisation are left alone
+AVERAGED = 0.01  # share of all steps that the average of the weights looks back on
+SEED = 1  # of everything random
+
+# output
+CHECKPOINT_DIR = HERE / "checkpoints"
+LOG_DIR = HERE / "tblogs"
+
+
+def main(argv=None):
+    """Runs one training as the command line says; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    signal_number = None
+    try:
+        return train(**vars(options))
+    except (data.DataError, resume.ResumeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except resume.Stopped as stopped:
+        signal_number = stopped.signal_number
+    except KeyboardInterrupt:
+        signal_number = 2
+    print("Stopped. Start the same command again to go on.", file=sys.stderr)
+    return 128 + signal_number
+
+
+def train(
+    model=MODEL,
+    dataset=DATASET,
+    data_dir=DATA_DIR,
+    epochs=EPOCHS,
+    steps_per_epoch=STEPS_PER_EPOCH,
+    batch_size=BATCH_SIZE,
+    learning_rate=LEARNING_RATE,
+    dropout=DROPOUT,
+    checkpoint_dir=CHECKPOINT_DIR,
+    log_dir=LOG_DIR,
+    seed=SEED,
+    fresh=False,
+):
+    """Trains a model on a dataset, or goes on with it, and scores it once on the test split.
+
+    Args: as the options of the same names; see `python mytrain.py --help`.
+
+    Returns:
+        0 when done, 1 when the loss was lost or the last state could not be saved.
+
+    Raises:
+        data.DataError, resume.ResumeError: with a message for the user.
+        resume.Stopped: after Ctrl-C or SIGTERM, the state saved.
+    """
+    folder = checkpoint_dir / model
+    with resume.open_folder(folder, fresh):
+        state = resume.read_state(folder)
+        strategy = _devices()
+        loaded = data.load(dataset, data_dir)
+        settings = {
+            "model": model,
+            "dataset": loaded.name,
+            "data_fingerprint": loaded.fingerprint(),
+            "steps_per_epoch": steps_per_epoch,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "dropout": dropout,
+            "seed": seed,
+            # Precision follows the hardware; a run goes on as it began.
+            "precision": state.settings["precision"] if state else _precision(),
+            "recipe": [AUGMENTATION, WARM_UP, WEIGHT_DECAY, AVERAGED],
+        }
+        if state is None:
+            state = resume.State(
+                settings=settings,
+                description=_description(model, loaded, settings),
+                log_name=f"{datetime.now():%Y-%m-%d_%H-%M-%S}",
+            )
+            print(f"Starting in {folder}")
+        else:
+            resume.check_settings(folder, state, settings)
+            print(f"Going on in {folder} after epoch {state.epoch}, step {state.step}")
+        log_folder = log_dir / model / state.log_name
+        _print_settings(loaded, settings, epochs, log_folder)
+
+        keras.utils.set_random_seed(seed)
+        keras.mixed_precision.set_global_policy(settings["precision"])
+        with strategy.scope():
+            network = MODELS[model](INPUT_SHAPE, len(loaded.characters), dropout)
+            _compile(network, learning_rate, epochs * steps_per_epoch)
+            recorder = resume.Recorder(folder, log_folder, state)
+            recorder.begin(network)
+        try:
+            with recorder.catching_signals():
+                _fit(network, loaded, recorder, epochs)
+                _test(network, loaded, recorder)
+        except resume.NotFinite:
+            print(
+                f"\nThe loss is no longer a number, at epoch {state.epoch + 1}, step {state.step}. "
+                f"The last good state is kept in {folder}.\n"
+                f"Try a lower --learning_rate (now {learning_rate}) with --fresh.",
+                file=sys.stderr,
+            )
+            return 1
+    return 1 if recorder.failed else 0
+
+
+def _fit(network, loaded, recorder, epochs):
+    """Trains epoch by epoch, from where the recorder's state stands."""
+    state, settings = recorder.state, recorder.state.settings
+    steps, batch_size = settings["steps_per_epoch"], settings["batch_size"]
+    validation = data.evaluation_batches(loaded.validation, batch_size)
+    console = Console(epochs, steps, batch_size, state)
+    callbacks = [
+        # The best epoch's averaged weights, by validation accuracy.
+        resume.BestCheckpoint(recorder.folder, state),
+        # Loss and accuracy by epoch, training and validation; learning rate.
+        keras.callbacks.TensorBoard(recorder.log_folder, write_graph=False),
+        console,
+        # Last, since it takes the averaged weights out of the model again.
+        recorder,
+    ]
+    for epoch in range(state.epoch, epochs):
+        start = epoch * steps
+        network.fit(
+            data.training_batches(
+                loaded.train,
+                batch_size,
+                settings["seed"],
+                start + state.step,
+                start + steps,
+                AUGMENTATION,
+            ),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            steps_per_epoch=steps - state.step,
+            validation_data=validation,
+            callbacks=callbacks,
+            shuffle=False,  # the batches are in their order already
+            verbose=0,
+        )
+        recorder.epoch_done()
+
+
+def _test(network, loaded, recorder):
+    """Scores the best weights once on the test split, or says what they scored."""
+    state, best = recorder.state, recorder.folder / resume.BEST
+    if recorder.failed:
+        print(f"The last state could not be saved in {recorder.folder}.", file=sys.stderr)
+        print("Make room there and start the same command again.", file=sys.stderr)
+        return
+    print(f"Finished: {state.epoch} epochs. Best weights: {best}")
+    if state.best:
+        print(
+            f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}"
+        )
+    if state.test is None and loaded.test and state.best:
+        plain = keras.Model(network.inputs, network.outputs)  # the file has no optimizer
+        plain.load_weights(best)
+        batches = data.evaluation_batches(loaded.test, state.settings["batch_size"])
+        state.test = network.evaluate(batches, verbose=0, return_dict=True)
+        recorder.save()
+    if state.test:
+        print(f"  test accuracy {state.test['accuracy']:.4f}, loss {state.test['loss']:.4f}")
+    print(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
+
+
+def _compile(network, learning_rate, steps):
+    """The recipe: AdamW, warm-up and cosine over the planned steps, an average of the weights."""
+    warm_up = max(1, round(WARM_UP * steps))
+    optimizer = keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0,
+            warmup_target=learning_rate,
+            warmup_steps=warm_up,
+            decay_steps=max(1, steps - warm_up),
+        ),
+        weight_decay=WEIGHT_DECAY,
+        use_ema=True,
+        # Never longer than 1000 steps nor shorter than 10.
+        ema_momentum=1 - 1 / min(1000, max(10, AVERAGED * steps)),
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    network.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+
+
+class Console(keras.callbacks.Callback):
+    """A line that follows the training with the time left, and one line that stays an epoch."""
+
+    def __init__(self, epochs, steps, batch_size, state):
+        super().__init__()
+        self.epochs, self.steps, self.batch_size, self.state = epochs, steps, batch_size, state
+        self.live = sys.stdout.isatty()
+        self.told_speed = bool(tf.config.list_physical_devices("GPU"))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began, self.first_step, self.shown = time.monotonic(), self.state.step, 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        if batch == 0:  # the first step compiles; count from its end
+            self.began = now
+            return
+        per_step = (now - self.began) / batch
+        step = self.first_step + batch + 1
+        if not self.told_speed and batch >= 20:
+            self.told_speed = True
+            print(
+                f"About {self.batch_size / per_step:.0f} images/s on this processor: "
+                f"{_duration(per_step * self.steps)} an epoch"
+            )
+        if self.live and now - self.shown > 0.2:
+            self.shown = now
+            left = (self.epochs - self.state.epoch) * self.steps - step
+            metrics = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
+            line = (
+                f"epoch {self.state.epoch + 1}/{self.epochs}  step {step}/{self.steps}  {metrics}"
+            )
+            print(f"\r{line}  {_duration(per_step * left)} left ", end="", flush=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        print("\r" if self.live else "", end="")
+        print(
+            f"epoch {epoch + 1}/{self.epochs}"
+            f"  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
+            f"  val_loss {logs['val_loss']:.4f}  val_accuracy {logs['val_accuracy']:.4f}"
+            f"  {_duration(time.monotonic() - self.began)}" + " " * 12,
+            flush=True,
+        )
+
+
+def _duration(seconds):
+    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _devices():
+    """All visible GPUs, memory growing as needed; without one, says so."""
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if not gpus:
+        print(f"No GPU found: training on {os.cpu_count()} processor cores, which is slow.")
+    else:
+        print(f"Training on {len(gpus)} GPU{'s' * (len(gpus) > 1)}.")
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def _precision():
+    """The Keras policy that is fast here: bfloat16 or float16 where the hardware has it."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
+        capability = min(detail.get("compute_capability", (0, 0)) for detail in details)
+        if capability >= (8, 0):
+            return "mixed_bfloat16"
+        return "mixed_float16" if capability >= (7, 0) else "float32"
+    try:
+        processor = Path("/proc/cpuinfo").read_text("ascii", "replace")
+    except OSError:
+        processor = ""
+    # Without native instructions bfloat16 is emulated, and slower than float32.
+    return "mixed_bfloat16" if "amx_bf16" in processor or "avx512_bf16" in processor else "float32"
+
+
+def _description(model, loaded, settings):
+    """What best.json says of the weights, for whoever loads them."""
+    return {
+        "model": model,
+        "input_shape": list(INPUT_SHAPE),
+        "characters": loaded.characters,
+        "dataset": loaded.name,
+        "settings": settings,
+        "temperature": 1.0,
+        "keras": keras.__version__,
+    }
+
+
+def _print_settings(loaded, settings, epochs, log_folder):
+    print(f"  data       {loaded.name}, {len(loaded.characters)} classes")
+    print(f"             {len(loaded.train[1])} images to train on")
+    print(f"             {len(loaded.validation[1])} to validate on ({loaded.held_out})")
+    print(f"             {len(loaded.test[1]) if loaded.test else 'none'} to test on, at the end")
+    print(
+        f"  model      {settings['model']}, dropout {settings['dropout']}, {settings['precision']}"
+    )
+    print(
+        f"  training   {epochs} epochs of {settings['steps_per_epoch']} steps of "
+        f"{settings['batch_size']}, learning rate {settings['learning_rate']}, "
+        f"seed {settings['seed']}"
+    )
+    print(f"  logs       {log_folder}")
+
+
+def _number(kind, low, high, open_end=False):
+    """An argparse type: a number of a kind within bounds."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not (low <= value < high if open_end else low <= value <= high):
+            below = "below" if open_end else "to"
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: must be {'a whole number' if kind is int else 'a number'}, "
+                f"{low} {below} {high}"
+            )
+        return value
+
+    return parse
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        description="Trains a network to read handwritten characters. Started again, it goes on.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    whole = _number(int, 1, 10**9)
+    add = parser.add_argument
+    add("--model", choices=MODELS, default=MODEL, help="the network")
+    add("--dataset", default=DATASET, help="a TFDS name with 28x28x1 images")
+    add("--data_dir", type=Path, default=DATA_DIR, help="where prepared data is, or will be")
+    add("--epochs", type=whole, default=EPOCHS, help="how many epochs in all")
+    add("--steps_per_epoch", type=whole, default=STEPS_PER_EPOCH, help="steps an epoch")
+    add("--batch_size", type=_number(int, 1, 10**6), default=BATCH_SIZE, help="images a step")
+    add("--learning_rate", type=_number(float, 1e-8, 10), default=LEARNING_RATE, help="the highest")
+    add("--dropout", type=_number(float, 0, 1, open_end=True), default=DROPOUT, help="share")
+    add("--checkpoint_dir", type=Path, default=CHECKPOINT_DIR, help="where checkpoints go")
+    add("--log_dir", type=Path, default=LOG_DIR, help="where TensorBoard logs go")
+    add("--seed", type=_number(int, 0, 2**31 - 1), default=SEED, help="of everything random")
+    add("--fresh", action="store_true", help="start anew; the old run is moved aside")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

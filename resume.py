@@ -1,0 +1,456 @@
+"""Where a run stands, kept on disk so that it can be stopped anywhere and lose nothing.
+
+A run's folder, checkpoints/<model>/, holds
+    best.weights.h5 + best.json        the best weights so far and what their outputs mean
+    state-<step>.npz + .json           where training stands; the newest and the one before it
+    lock                               held by the process that trains here
+
+The rules:
+ 1. A state is everything the next step depends on: weights, optimizer, dropout's seeds, running
+    metrics, epoch, step, history, best score, log folder. The order of the data and its
+    augmentation are functions of (seed, step), so they need no state.
+ 2. Every epoch starts by putting a state into the model, whether the state comes from disk or from
+    the epoch before: going on after a stop is the same code as going on after an epoch.
+ 3. A state is written at the start, after every epoch, every SAVE_EVERY_S seconds between, and on
+    Ctrl-C or SIGTERM. Its .npz is written first, beside its final name, flushed and renamed; then
+    its .json, which holds the checksum of both. A state without a whole .json does not exist.
+ 4. New best weights wait under another name until the state that knows them is written, then take
+    the old ones' place; a start after a kill in between completes that.
+ 5. TensorBoard's files are cut back, at a start, to the length they had when the state was
+    written: what is trained again is written again, once.
+ 6. A damaged state is named and the one before it is used. With none left, the run is refused;
+    --fresh moves everything aside and starts anew.
+
+Keras's BackupAndRestore is not used: it goes back to the start of the interrupted epoch, forgets
+the best score, the history and dropout's seeds, and has no checksum. SwapEMAWeights is not used:
+it exchanges weights by adding and subtracting, which rounds.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+
+SAVE_EVERY_S = 240  # seconds of training between two states within an epoch
+KEPT_STATES = 2  # the newest and the one before it
+BEST = "best.weights.h5"
+_WAITING = "best.waiting.weights.h5"  # new best weights, until a state knows them
+
+
+class ResumeError(Exception):
+    """The run cannot go on; the message says why and what to do."""
+
+
+class Stopped(Exception):
+    """Training was stopped by a signal, after its state was saved."""
+
+    def __init__(self, signal_number):
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+class NotFinite(Exception):
+    """The loss or a weight became NaN or infinite."""
+
+
+@dataclass
+class State:
+    """Where a run stands. `arrays` goes into the .npz, everything else into the .json."""
+
+    settings: dict  # what must stay the same from start to end
+    description: dict  # what the weights are: goes into best.json, for whoever loads them
+    log_name: str  # name of the log folder: when the run began
+    epoch: int = 0  # epochs completed
+    step: int = 0  # steps completed in the epoch after those
+    history: list = field(default_factory=list)  # one dict of metrics an epoch
+    best: dict | None = None  # epoch, val_accuracy, sha256 of the weights
+    test: dict | None = None  # metrics on the test split, once scored
+    seconds: float = 0.0  # spent training
+    log_sizes: dict = field(default_factory=dict)  # TensorBoard file -> bytes
+    arrays: list | None = None  # every variable's value, in `_variables`' order
+
+
+def open_folder(folder, fresh=False):
+    """Takes a run's folder: moves an old run aside where asked, and locks the folder.
+
+    Args:
+        folder: the run's folder; made when missing.
+        fresh: whether to start anew.
+
+    Returns:
+        A context manager that holds the lock.
+
+    Raises:
+        ResumeError: another process trains in this folder, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder)
+        if fresh and any(folder.glob("*.*")):
+            lock.close()
+            old = folder.with_name(f"{folder.name}-until-{datetime.now():%Y-%m-%d_%H-%M-%S}")
+            folder.rename(old)
+            print(f"Moved the old run to {old}")
+            folder.mkdir()
+            lock = _lock(folder)
+    except OSError as error:
+        raise ResumeError(f"{folder}: cannot be used for checkpoints: {error.strerror}") from error
+    return contextlib.closing(lock)
+
+
+def _lock(folder):
+    """An open file that this process alone holds; the system lets go of it when we die."""
+    file = open(folder / "lock", "a+", encoding="ascii")
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(1000)  # a byte beyond the process id, which others must be able to read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise ResumeError(
+            f"{folder}: another training (process {owner}) is using this folder; wait for it, "
+            "stop it, or name another --checkpoint_dir"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def read_state(folder):
+    """The newest whole state in a folder, or None where no run was ever begun.
+
+    Damaged states are named, one line each; files left over from an unfinished write are removed.
+
+    Raises:
+        ResumeError: there are states, but none is whole.
+    """
+    for leftover in folder.glob("*.part"):
+        leftover.unlink()
+    names = sorted(path.stem for path in folder.glob("state-*.json"))
+    for name in reversed(names):
+        try:
+            state = _read_state(folder / f"{name}.json")
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+            print(f"{folder / name}.json: damaged ({error}); the state before it is tried")
+            _set_aside(folder, name)
+            continue
+        for path in folder.glob("state-*"):  # an .npz whose .json was never written
+            if path.stem > name and path.stem not in names:
+                path.unlink()
+        _complete_best(folder, state)
+        return state
+    if names or any(folder.glob("state-*")) or (folder / BEST).exists():
+        raise ResumeError(
+            f"{folder}: holds a run, but no whole state to go on from; --fresh moves it aside and "
+            "starts anew"
+        )
+    return None
+
+
+def _read_state(path):
+    content = json.loads(path.read_text("utf-8"))
+    checksum = content.pop("checksum")
+    if _digest(content) != checksum:
+        raise ValueError("its checksum does not fit")
+    arrays_sha256 = content.pop("arrays_sha256")
+    arrays_path = path.with_suffix(".npz")
+    if _file_digest(arrays_path) != arrays_sha256:
+        raise ValueError(f"{arrays_path.name} does not fit its checksum")
+    with np.load(arrays_path, allow_pickle=False) as arrays:
+        return State(**content, arrays=[arrays[f"arr_{i}"] for i in range(len(arrays.files))])
+
+
+def _set_aside(folder, name):
+    """Renames a damaged state, so that it no longer counts as one of the kept."""
+    for path in (folder / f"{name}.json", folder / f"{name}.npz"):
+        with contextlib.suppress(OSError):
+            path.replace(path.with_name(path.name + ".damaged"))
+
+
+def _write_state(folder, state):
+    """Writes a state; what was there before stays whole until this one is."""
+    content = asdict(state)
+    arrays = content.pop("arrays")
+    path = folder / f"state-{_position(state):09d}.json"
+    _write(path.with_suffix(".npz"), lambda file: np.savez(file, *arrays))
+    content["arrays_sha256"] = _file_digest(path.with_suffix(".npz"))
+    content["checksum"] = _digest(content)
+    text = json.dumps(content, indent=1)
+    _write(path, lambda file: file.write(text.encode()))
+    for old in sorted(folder.glob("state-*.json"))[:-KEPT_STATES]:
+        old.unlink()
+        old.with_suffix(".npz").unlink(missing_ok=True)
+
+
+def _position(state):
+    """Steps since the start of the run, and at an epoch's end one behind its last step."""
+    return state.epoch * (state.settings["steps_per_epoch"] + 1) + state.step
+
+
+def _complete_best(folder, state):
+    """Brings the best weights in line with the state; see rule 4."""
+    waiting, best = folder / _WAITING, folder / BEST
+    if waiting.exists():
+        if state.best and _file_digest(waiting) == state.best["sha256"]:
+            _publish_best(folder, state)
+        else:
+            waiting.unlink()
+    if state.best is None:
+        return
+    description = best.with_name("best.json")
+    try:
+        known = {state.best["sha256"], json.loads(description.read_text("utf-8"))["sha256"]}
+        if _file_digest(best) in known:
+            return
+        reason = "damaged"
+    except (OSError, ValueError, KeyError) as error:
+        reason = f"damaged or gone ({error})"
+    print(f"{best}: {reason}; the next epoch's weights will take its place")
+    state.best = None
+
+
+def _publish_best(folder, state):
+    """Puts the waiting weights in place, and beside them what they are."""
+    os.replace(folder / _WAITING, folder / BEST)
+    text = json.dumps({**state.description, **state.best}, indent=1, ensure_ascii=False)
+    _write(folder / "best.json", lambda file: file.write(text.encode()))
+
+
+def _write(path, write):
+    """Writes a file beside its name, flushes it to the disk, then gives it its name."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            write(file)
+        _flush(part)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    if os.name != "nt":  # the name itself must reach the disk too; Windows has no call for it
+        _flush(path.parent, os.O_RDONLY)
+
+
+def _flush(path, mode=os.O_RDWR):
+    """Waits until a file is on the disk, so that a power cut cannot leave it empty."""
+    handle = os.open(path, mode)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(content):
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_settings(folder, state, settings):
+    """Refuses to go on with settings that the run did not begin with.
+
+    Raises:
+        ResumeError: names the first that differs, with both values.
+    """
+    for name, now in settings.items():
+        then = state.settings.get(name)
+        if then != now:
+            raise ResumeError(
+                f"{folder}: its run has {name} {then}, this start {now}; go on with {then}, name "
+                "another --checkpoint_dir, or start anew with --fresh"
+            )
+
+
+def _file_digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _variables(model):
+    """Everything in a compiled model that a training step reads and writes, metrics last."""
+    return [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+
+
+class BestCheckpoint(keras.callbacks.ModelCheckpoint):
+    """Keras's ModelCheckpoint of the best epoch, made safe against a kill and a full disk.
+
+    It writes the weights alone, without the optimizer's, and leaves them waiting; `Recorder`
+    puts them in place. It stands between the validation and `Recorder` in the list of callbacks,
+    where the model holds the averaged weights.
+    """
+
+    def __init__(self, folder, state):
+        super().__init__(
+            str(folder / _WAITING),
+            monitor="val_accuracy",
+            mode="max",
+            save_best_only=True,
+            save_weights_only=True,
+            # Without it the first epoch after a restart would overwrite better weights.
+            initial_value_threshold=state.best["val_accuracy"] if state.best else None,
+        )
+
+    def set_model(self, model):
+        # The same layers, uncompiled; a fixed name, since the file holds it.
+        super().set_model(keras.Model(model.inputs, model.outputs, name=model.name))
+
+    def on_epoch_end(self, epoch, logs=None):
+        best_so_far = self.best
+        try:
+            super().on_epoch_end(epoch, logs)
+        except OSError as error:
+            self.best = best_so_far
+            print(f"\n{self.filepath}: the best weights were not saved: {error}")
+            with contextlib.suppress(OSError):
+                Path(self.filepath).unlink(missing_ok=True)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Puts the state into the model before an epoch, takes it out after it, and saves it.
+
+    Stands last in the list of callbacks. Between validation and the end of an epoch the model
+    holds the averaged weights; training never sees them.
+
+    Args:
+        folder: the run's folder.
+        log_folder: where the run's TensorBoard files are.
+        state: `State`; kept up to date here.
+    """
+
+    def __init__(self, folder, log_folder, state):
+        super().__init__()
+        self.folder, self.log_folder, self.state = folder, log_folder, state
+        self.signal_number = None  # set by a signal, acted upon after the step
+        self.failed = False  # whether the last save failed
+        self._saved_at = self._counted_from = time.monotonic()
+
+    @contextlib.contextmanager
+    def catching_signals(self):
+        """Within it, Ctrl-C and SIGTERM stop training after the step; a second one at once."""
+
+        def note(signal_number, frame):
+            if self.signal_number is not None:
+                raise Stopped(signal_number)
+            self.signal_number = signal_number
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def begin(self, model):
+        """Takes or puts the state at a start, and cuts back the logs to it."""
+        model.optimizer.build(model.trainable_variables)
+        # Keras makes the metrics' variables at the first batch: a look at one made-up answer.
+        answer = np.full((1, model.output_shape[-1]), 1 / model.output_shape[-1], "float32")
+        model.compute_metrics(None, np.zeros(1, "int64"), answer)
+        model.reset_metrics()
+        self.set_model(model)
+        if self.state.arrays is None:
+            self.state.arrays = self._take()
+            self.save()
+            return
+        expected = [tuple(variable.shape) for variable in _variables(model)]
+        if expected != [array.shape for array in self.state.arrays]:
+            raise ResumeError(f"{self.folder}: its state is of another network; use --fresh")
+        self._cut_back_logs()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # The running metrics are restored within an epoch; at its start they are zero.
+        count = len(self.state.arrays) if self.state.step else -len(self.model.metrics_variables)
+        for variable, value in zip(_variables(self.model)[:count], self.state.arrays):
+            variable.assign(value)
+        self._first_step = self.state.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.state.step = self._first_step + batch + 1
+        if not np.isfinite(logs["loss"]):
+            raise NotFinite
+        last = self.state.step == self.state.settings["steps_per_epoch"]
+        due = time.monotonic() - self._saved_at > SAVE_EVERY_S
+        if not last and (due or self.signal_number is not None):
+            self.state.arrays = self._take()
+            self.save()
+            self._stop_if_asked()
+
+    def on_test_begin(self, logs=None):
+        self.state.arrays = self._take()
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = self.state
+        state.epoch, state.step = epoch + 1, 0
+        state.history.append({name: float(value) for name, value in logs.items()})
+        if (self.folder / _WAITING).exists():
+            _flush(self.folder / _WAITING)
+            state.best = {
+                "epoch": state.epoch,
+                "val_accuracy": float(logs["val_accuracy"]),
+                "sha256": _file_digest(self.folder / _WAITING),
+            }
+
+    def epoch_done(self):
+        """Saves after an epoch, once TensorBoard has closed its files."""
+        self.state.log_sizes = {
+            str(path.relative_to(self.log_folder).as_posix()): path.stat().st_size
+            for path in self._log_files()
+        }
+        self.save()
+        self._stop_if_asked()
+
+    def save(self):
+        """Writes the state; a failure is told, and training goes on."""
+        now = time.monotonic()
+        self.state.seconds += now - self._counted_from
+        self._counted_from = self._saved_at = now
+        if not all(np.isfinite(array).all() for array in self.state.arrays):
+            raise NotFinite
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_state(self.folder, self.state)
+            if (self.folder / _WAITING).exists():
+                _publish_best(self.folder, self.state)
+            self.failed = False
+        except OSError as error:
+            self.failed = True
+            print(
+                f"\n{self.folder}: the state was not saved: {error.strerror or error}; "
+                "training goes on, and what was saved before is untouched"
+            )
+
+    def _take(self):
+        return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(self.model)]
+
+    def _stop_if_asked(self):
+        if self.signal_number is not None:
+            raise Stopped(self.signal_number)
+
+    def _log_files(self):
+        return sorted(self.log_folder.glob("**/events.out.tfevents.*"))
+
+    def _cut_back_logs(self):
+        for path in self._log_files():
+            size = self.state.log_sizes.get(path.relative_to(self.log_folder).as_posix())
+            if size is None:
+                path.unlink()
+            elif path.stat().st_size > size:
+                os.truncate(path, size)

@@ -1,0 +1,337 @@
+"""Training, stopping anywhere and going on: through the real data, files, signals and processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, TEST_PER_CLASS
+
+import mytrain
+import resume
+
+SETTINGS = {
+    "model": "LeNet",
+    "epochs": 2,
+    "steps_per_epoch": 30,
+    "batch_size": 32,
+    "learning_rate": 0.003,
+    "dropout": 0.1,
+    "seed": 7,
+}
+
+
+def settings(emnist_dir, folder, **changes):
+    """Keyword arguments of a small training."""
+    folders = {"checkpoint_dir": folder / "checkpoints", "log_dir": folder / "tblogs"}
+    return {**SETTINGS, "data_dir": emnist_dir, **folders, **changes}
+
+
+def command(**options):
+    """The same training as a command line."""
+    parts = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, str(ROOT / "mytrain.py"), *parts]
+
+
+def run_folder(folder):
+    return folder / "checkpoints" / "LeNet"
+
+
+def newest_state(folder):
+    """(what is in the newest state's .json, the arrays in its .npz)."""
+    path = sorted(run_folder(folder).glob("state-*.json"))[-1]
+    with np.load(path.with_suffix(".npz")) as arrays:
+        return json.loads(path.read_text("utf-8")), [arrays[name] for name in arrays.files]
+
+
+def curves(folder):
+    """Every scalar in the run's TensorBoard files: (folder, tag) -> list of (step, value)."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util.tensor_util import make_ndarray
+
+    found = {}
+    for path in sorted(folder.glob("tblogs/**/events.out.tfevents.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                key = (path.parent.name, value.tag)
+                found.setdefault(key, []).append((event.step, make_ndarray(value.tensor).tolist()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(emnist_dir, tmp_path_factory):
+    """A folder in which the small training ran to its end without a stop."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert mytrain.train(**settings(emnist_dir, folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """A copy of that folder, to be changed."""
+    shutil.copytree(whole, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_a_run_leaves_checkpoints_curves_and_a_description(whole):
+    names = {path.name for path in run_folder(whole).iterdir()}
+    steps = SETTINGS["steps_per_epoch"] + 1
+    states = {f"state-{steps * n:09d}.{end}" for n in (1, 2) for end in ("npz", "json")}
+    assert names == states | {"best.weights.h5", "best.json", "lock"}
+    described = json.loads((run_folder(whole) / "best.json").read_text("utf-8"))
+    assert described["model"] == "LeNet" and described["characters"][36] == "a"
+    assert described["dataset"].startswith("emnist/byclass/")
+    assert described["settings"]["batch_size"] == 32 and described["temperature"] == 1.0
+
+    state, _ = newest_state(whole)
+    validation = curves(whole)["validation", "epoch_accuracy"]
+    assert [step for step, _ in validation] == [0, 1]
+    np.testing.assert_allclose(
+        [value for _, value in validation], [h["val_accuracy"] for h in state["history"]], rtol=1e-6
+    )
+    assert described["val_accuracy"] == max(h["val_accuracy"] for h in state["history"])
+
+
+def test_it_learns_and_the_best_weights_are_what_was_scored(whole, emnist_dir):
+    state, _ = newest_state(whole)
+    assert state["test"]["accuracy"] > 5 / 62  # five times chance, after 60 steps
+    loaded = mytrain.data.load("emnist", emnist_dir)
+    network = mytrain.MODELS["LeNet"](n_classes=62)
+    network.load_weights(run_folder(whole) / "best.weights.h5")
+    batches = mytrain.data.evaluation_batches(loaded.test, 32)
+    score = network.evaluate(batches, verbose=0, return_dict=True)
+    right = round(score["accuracy"] * 62 * TEST_PER_CLASS)
+    scored = round(state["test"]["accuracy"] * 62 * TEST_PER_CLASS)
+    assert abs(right - scored) <= 2  # float32 here, perhaps bfloat16 there
+
+
+def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir, tmp_path):
+    """SIGINT, SIGKILL and SIGTERM at random moments, then to the end."""
+    if os.name == "nt":
+        pytest.skip("Windows has no such signals")
+    line = command(**settings(emnist_dir, tmp_path))
+    generator = np.random.default_rng(11)
+    codes = []
+    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, None):
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if number is not None:
+            # Training begins when the state it goes on from has been told.
+            for text in process.stdout:
+                if text.strip().startswith(b"logs"):
+                    break
+            time.sleep(generator.uniform(0.5, 3.0))
+            process.send_signal(number)
+        output = process.stdout.read().decode()
+        codes.append(process.wait(timeout=120))
+        if codes[-1] in (130, 143):
+            assert "Start the same command again" in output
+    stopped = {0, 130, 143, -signal.SIGKILL}
+    assert set(codes) <= stopped and codes[-1] == 0, output
+
+    (expected, expected_arrays), (state, arrays) = newest_state(whole), newest_state(tmp_path)
+    for array, expected_array in zip(arrays, expected_arrays, strict=True):
+        np.testing.assert_array_equal(array, expected_array)
+    for key in ("epoch", "step", "history", "best", "test"):
+        assert state[key] == expected[key], key
+    best = "best.weights.h5"
+    assert (run_folder(tmp_path) / best).read_bytes() == (run_folder(whole) / best).read_bytes()
+    assert curves(tmp_path) == curves(whole)
+    assert not list(run_folder(tmp_path).glob("*.part"))
+
+
+def test_a_finished_run_says_so_and_more_epochs_go_on(copy, emnist_dir, capsys):
+    assert mytrain.train(**settings(emnist_dir, copy)) == 0
+    output = capsys.readouterr().out
+    assert "Finished: 2 epochs" in output and "more --epochs than 2" in output
+    assert mytrain.train(**settings(emnist_dir, copy, epochs=3)) == 0
+    assert "after epoch 2" in capsys.readouterr().out
+    assert len(newest_state(copy)[0]["history"]) == 3
+    assert [step for step, _ in curves(copy)["train", "epoch_loss"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 16), ("learning_rate", 0.5), ("dropout", 0.2), ("seed", 8)],
+)
+def test_other_settings_are_refused_with_both_values(copy, emnist_dir, name, value):
+    with pytest.raises(resume.ResumeError) as refusal:
+        mytrain.train(**settings(emnist_dir, copy, **{name: value}))
+    message = str(refusal.value)
+    before = newest_state(copy)[0]["settings"][name]
+    assert name in message and str(before) in message and str(value) in message
+    assert "\n" not in message
+
+
+def test_fresh_moves_the_old_run_aside(copy, emnist_dir):
+    old = (run_folder(copy) / "best.weights.h5").read_bytes()
+    assert mytrain.train(**settings(emnist_dir, copy, epochs=1, seed=9, fresh=True)) == 0
+    (aside,) = [path for path in (copy / "checkpoints").iterdir() if path != run_folder(copy)]
+    assert (aside / "best.weights.h5").read_bytes() == old
+    assert newest_state(copy)[0]["epoch"] == 1
+
+
+def damage_nothing_left(path):
+    path.unlink()
+
+
+def damage_empty(path):
+    path.write_bytes(b"")
+
+
+def damage_cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def damage_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = [damage_nothing_left, damage_empty, damage_cut, damage_bit]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("end", ["npz", "json"])
+def test_a_damaged_state_gives_way_to_the_one_before(copy, capsys, damage, end):
+    folder = run_folder(copy)
+    newest = sorted(folder.glob(f"state-*.{end}"))[-1]
+    damage(newest)
+    state = resume.read_state(folder)
+    assert state.epoch == 1
+    if (damage, end) != (damage_nothing_left, "json"):  # without its .json it never was
+        assert newest.stem in capsys.readouterr().out
+
+
+def test_after_damage_the_run_ends_the_same(copy, whole, emnist_dir):
+    damage_bit(sorted(run_folder(copy).glob("state-*.npz"))[-1])
+    assert mytrain.train(**settings(emnist_dir, copy)) == 0
+    (expected, expected_arrays), (state, arrays) = newest_state(whole), newest_state(copy)
+    for array, expected_array in zip(arrays, expected_arrays, strict=True):
+        np.testing.assert_array_equal(array, expected_array)
+    assert state["history"] == expected["history"]
+    assert curves(copy) == curves(whole)
+
+
+def test_no_whole_state_left_is_refused_and_nothing_is_touched(copy):
+    for path in run_folder(copy).glob("state-*.npz"):
+        damage_cut(path)
+    best = (run_folder(copy) / "best.weights.h5").read_bytes()
+    with pytest.raises(resume.ResumeError, match="--fresh"):
+        resume.read_state(run_folder(copy))
+    with pytest.raises(resume.ResumeError, match="--fresh"):  # and still is the next time
+        resume.read_state(run_folder(copy))
+    assert (run_folder(copy) / "best.weights.h5").read_bytes() == best
+
+
+def test_damaged_best_weights_are_named(copy, capsys):
+    damage_bit(run_folder(copy) / "best.weights.h5")
+    assert resume.read_state(run_folder(copy)).best is None
+    assert "best.weights.h5: damaged" in capsys.readouterr().out
+
+
+def test_a_kill_between_the_state_and_the_best_weights_is_completed(copy):
+    """Rule 4: the state knows new best weights that are still waiting."""
+    folder = run_folder(copy)
+    new = (folder / "best.weights.h5").read_bytes()
+    (folder / "best.waiting.weights.h5").write_bytes(new)
+    (folder / "best.weights.h5").write_bytes(b"the old ones")
+    resume.read_state(folder)
+    assert (folder / "best.weights.h5").read_bytes() == new
+    assert not (folder / "best.waiting.weights.h5").exists()
+
+
+def test_waiting_weights_that_no_state_knows_are_dropped(copy):
+    folder = run_folder(copy)
+    before = (folder / "best.weights.h5").read_bytes()
+    (folder / "best.waiting.weights.h5").write_bytes(b"half")
+    (folder / "state-000000999.npz").write_bytes(b"half")
+    (folder / "state-000000998.json.part").write_bytes(b"half")
+    assert resume.read_state(folder).epoch == 2
+    assert (folder / "best.weights.h5").read_bytes() == before
+    names = {path.name for path in folder.iterdir()}
+    assert not names & {
+        "best.waiting.weights.h5",
+        "state-000000999.npz",
+        "state-000000998.json.part",
+    }
+
+
+def test_two_at_once_the_second_is_refused(tmp_path):
+    with resume.open_folder(tmp_path):
+        with pytest.raises(resume.ResumeError, match=f"process {os.getpid()}"):
+            resume.open_folder(tmp_path)
+    with resume.open_folder(tmp_path):  # the lock is free again
+        pass
+
+
+def test_a_dead_process_does_not_block(tmp_path):
+    (tmp_path / "lock").write_text("1")
+    with resume.open_folder(tmp_path):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+def test_not_a_number_stops_and_keeps_the_last_good_state(emnist_dir, tmp_path, capsys):
+    # Such steps overflow float32 at once.
+    assert mytrain.train(**settings(emnist_dir, tmp_path, learning_rate=1e30)) == 1
+    message = capsys.readouterr().err
+    assert "no longer a number, at epoch 1, step" in message and "--learning_rate" in message
+    _, arrays = newest_state(tmp_path)
+    assert all(np.isfinite(array).all() for array in arrays)
+
+
+def test_a_failing_disk_is_told_and_harms_nothing(whole, emnist_dir, tmp_path):
+    """A limit on the size of files stands for the full disk: some fit, the states do not."""
+    limited = pytest.importorskip("resource", reason="limits are a Unix thing")
+    size = max(path.stat().st_size for path in run_folder(whole).glob("state-*.npz"))
+    line = command(**settings(emnist_dir, tmp_path))
+    done = subprocess.run(
+        line,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: limited.setrlimit(limited.RLIMIT_FSIZE, (size // 2, size // 2)),
+    )
+    assert done.returncode == 1, done.stderr
+    assert "the state was not saved" in done.stdout and "Traceback" not in done.stderr
+    assert not list(run_folder(tmp_path).glob("state-*"))
+
+
+BAD_OPTIONS = [
+    ("--model", "GoogLeNet"),
+    ("--epochs", "0"),
+    ("--steps_per_epoch", "many"),
+    ("--batch_size", "-1"),
+    ("--learning_rate", "nan"),
+    ("--dropout", "1"),
+    ("--seed", "1.5"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_OPTIONS)
+def test_a_bad_option_is_refused_before_anything_is_touched(name, value, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        mytrain.main([name, value, "--checkpoint_dir", str(tmp_path / "c")])
+    assert end.value.code == 2
+    assert name in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_help_names_every_option(capsys):
+    with pytest.raises(SystemExit) as end:
+        mytrain.main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for name in "model dataset data_dir epochs steps_per_epoch batch_size learning_rate".split():
+        assert f"--{name}" in text
+
+
+def test_unknown_data_is_one_line_and_exit_code_1(tmp_path, capsys):
+    line = ["--dataset=no_such_set", f"--data_dir={tmp_path}", f"--checkpoint_dir={tmp_path / 'c'}"]
+    assert mytrain.main([*line, f"--log_dir={tmp_path / 't'}"]) == 1
+    assert capsys.readouterr().err.startswith("no_such_set: no dataset of this name")
