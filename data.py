@@ -113,8 +113,8 @@ def upright(images):
     return tf.transpose(images, [0, 2, 1, 3])
 
 
-def training_batches(train, batch_size, seed, first_step, last_step, augmentation=None):
-    """The batches of steps first_step .. last_step - 1 of a run, shuffled and augmented.
+def training_batches(train, batch_size, seed, first_step, augmentation=None):
+    """The batches of a run from a step on, without end, shuffled and augmented.
 
     Each pass over the data takes every image once, in an order drawn from (seed, pass); passes
     follow each other without a seam, so a batch may end one and begin the next. What step k holds
@@ -124,7 +124,8 @@ def training_batches(train, batch_size, seed, first_step, last_step, augmentatio
         train: (images, labels), uint8 (n, 28, 28, 1) and int (n,).
         batch_size: images a step.
         seed: int, 0 to 2**31 - 1.
-        first_step, last_step: steps counted from the start of the run.
+        first_step: counted from the start of the run; an int, or an int64 `tf.Variable` that is
+            looked at anew whenever an iteration begins.
         augmentation: keyword arguments for `augment`; None for none.
 
     Returns:
@@ -153,7 +154,9 @@ def training_batches(train, batch_size, seed, first_step, last_step, augmentatio
             chosen = augment(chosen, tf.stack([tf.cast(seed, tf.int64), step]), **augmentation)
         return chosen, tf.gather(labels, index)
 
-    steps = tf.data.Dataset.range(first_step, last_step)
+    steps = tf.data.Dataset.from_tensors(0).flat_map(
+        lambda _: tf.data.Dataset.range(first_step, tf.int64.max)
+    )
     # In order, though mapped in parallel: step k's batch must reach step k.
     return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
         tf.data.AUTOTUNE

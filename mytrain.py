@@ -8,6 +8,7 @@ Stop it with Ctrl-C at any time; the same command goes on where it stopped.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -56,9 +57,9 @@ LOG_DIR = HERE / "tblogs"
 
 def main(argv=None):
     """Runs one training as the command line says; returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    signal_number = None
+    options = _parser().parse_args(argv)
+    with contextlib.suppress(AttributeError):  # whatever stands in for the console in a notebook
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it comes
     try:
         return train(**vars(options))
     except (data.DataError, resume.ResumeError) as error:
@@ -165,17 +166,14 @@ def _fit(network, loaded, recorder, epochs):
         # Last, since it takes the averaged weights out of the model again.
         recorder,
     ]
+    first_step = tf.Variable(0, dtype=tf.int64)
+    batches = data.training_batches(
+        loaded.train, batch_size, settings["seed"], first_step, AUGMENTATION
+    )
     for epoch in range(state.epoch, epochs):
-        start = epoch * steps
+        first_step.assign(epoch * steps + state.step)
         network.fit(
-            data.training_batches(
-                loaded.train,
-                batch_size,
-                settings["seed"],
-                start + state.step,
-                start + steps,
-                AUGMENTATION,
-            ),
+            batches,
             initial_epoch=epoch,
             epochs=epoch + 1,
             steps_per_epoch=steps - state.step,

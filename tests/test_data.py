@@ -101,7 +101,7 @@ def test_damaged_data_is_named(emnist_dir, tmp_path):
 def test_each_pass_takes_every_image_once_in_another_order(emnist):
     count = 30
     part = np.arange(count, dtype=np.uint8).repeat(784).reshape(-1, 28, 28, 1), np.arange(count)
-    batches = data.training_batches(part, 8, seed=3, first_step=0, last_step=15)
+    batches = data.training_batches(part, 8, seed=3, first_step=0).take(15)
     order = np.concatenate([labels for _, labels in batches.as_numpy_iterator()])
     passes = order.reshape(4, count)
     for one in passes:
@@ -113,8 +113,8 @@ def test_what_a_step_holds_depends_on_seed_and_step_alone(emnist):
     changes = {"rotation": 10, "shear": 0.2, "scale": 0.1, "shift": 2}
 
     def batches(seed, first, last):
-        some = data.training_batches(emnist.train, 16, seed, first, last, changes)
-        return list(some.as_numpy_iterator())
+        some = data.training_batches(emnist.train, 16, seed, first, changes)
+        return list(some.take(last - first).as_numpy_iterator())
 
     whole, tail = batches(5, 0, 60), batches(5, 57, 60)
     for (images, labels), (same_images, same_labels) in zip(whole[57:], tail, strict=True):
@@ -123,9 +123,21 @@ def test_what_a_step_holds_depends_on_seed_and_step_alone(emnist):
     assert not np.array_equal(batches(6, 57, 58)[0][1], tail[0][1])
 
 
+def test_a_variable_first_step_is_looked_at_when_an_iteration_begins(emnist):
+    first_step = tf.Variable(0, dtype=tf.int64)
+    batches = data.training_batches(emnist.train, 16, 5, first_step).take(1)
+    at_0 = next(iter(batches))[1]
+    first_step.assign(7)
+    at_7 = next(iter(batches))[1]
+    expected = data.training_batches(emnist.train, 16, 5, 7).take(1)
+    np.testing.assert_array_equal(at_7, next(iter(expected))[1])
+    assert not np.array_equal(at_0, at_7)
+
+
 def test_images_stay_with_their_labels(emnist):
     known = {image.tobytes(): label for image, label in zip(*emnist.train)}
-    for images, labels in data.training_batches(emnist.train, 32, 1, 0, 20).as_numpy_iterator():
+    batches = data.training_batches(emnist.train, 32, seed=1, first_step=0).take(20)
+    for images, labels in batches.as_numpy_iterator():
         for image, label in zip(images, labels):
             assert known[np.rint(image * 255).astype(np.uint8).tobytes()] == label
 

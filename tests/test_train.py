@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -55,7 +56,9 @@ def curves(folder):
     from tensorboard.util.tensor_util import make_ndarray
 
     found = {}
-    for path in sorted(folder.glob("tblogs/**/events.out.tfevents.*")):
+    files = folder.glob("tblogs/**/events.out.tfevents.*")
+    # .10. after .9.: the number of the file within a process
+    for path in sorted(files, key=lambda file: [int(n) for n in re.findall(r"\d+", file.name)]):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 key = (path.parent.name, value.tag)
