@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import os
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import keras
 import tensorflow as tf
 
 import data
+import report
 import resume
 from model import INPUT_SHAPE, MODELS
 
@@ -156,12 +156,12 @@ def _fit(network, loaded, recorder, epochs):
     state, settings = recorder.state, recorder.state.settings
     steps, batch_size = settings["steps_per_epoch"], settings["batch_size"]
     validation = data.evaluation_batches(loaded.validation, batch_size)
-    console = Console(epochs, steps, batch_size, state)
+    console = report.Console(epochs, steps, batch_size, state)
     callbacks = [
         # The best epoch's averaged weights, by validation accuracy.
         resume.BestCheckpoint(recorder.folder, state),
         # Loss and accuracy by epoch, training and validation; learning rate.
-        keras.callbacks.TensorBoard(recorder.log_folder, write_graph=False),
+        report.TensorBoard(recorder.log_folder, write_graph=False),
         console,
         # Last, since it takes the averaged weights out of the model again.
         recorder,
@@ -225,59 +225,6 @@ def _compile(network, learning_rate, steps):
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-
-
-class Console(keras.callbacks.Callback):
-    """A line that follows the training with the time left, and one line that stays an epoch."""
-
-    def __init__(self, epochs, steps, batch_size, state):
-        super().__init__()
-        self.epochs, self.steps, self.batch_size, self.state = epochs, steps, batch_size, state
-        self.live = sys.stdout.isatty()
-        self.told_speed = bool(tf.config.list_physical_devices("GPU"))
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.began, self.first_step, self.shown = time.monotonic(), self.state.step, 0.0
-
-    def on_train_batch_end(self, batch, logs=None):
-        now = time.monotonic()
-        if batch == 0:  # the first step compiles; count from its end
-            self.began = now
-            return
-        per_step = (now - self.began) / batch
-        step = self.first_step + batch + 1
-        if not self.told_speed and batch >= 20:
-            self.told_speed = True
-            print(
-                f"About {self.batch_size / per_step:.0f} images/s on this processor: "
-                f"{_duration(per_step * self.steps)} an epoch"
-            )
-        if self.live and now - self.shown > 0.2:
-            self.shown = now
-            left = (self.epochs - self.state.epoch) * self.steps - step
-            metrics = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
-            line = (
-                f"epoch {self.state.epoch + 1}/{self.epochs}  step {step}/{self.steps}  {metrics}"
-            )
-            print(f"\r{line}  {_duration(per_step * left)} left ", end="", flush=True)
-
-    def on_epoch_end(self, epoch, logs=None):
-        print("\r" if self.live else "", end="")
-        print(
-            f"epoch {epoch + 1}/{self.epochs}"
-            f"  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
-            f"  val_loss {logs['val_loss']:.4f}  val_accuracy {logs['val_accuracy']:.4f}"
-            f"  {_duration(time.monotonic() - self.began)}" + " " * 12,
-            flush=True,
-        )
-
-
-def _duration(seconds):
-    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _devices():

@@ -338,3 +338,32 @@ def test_unknown_data_is_one_line_and_exit_code_1(tmp_path, capsys):
     line = ["--dataset=no_such_set", f"--data_dir={tmp_path}", f"--checkpoint_dir={tmp_path / 'c'}"]
     assert mytrain.main([*line, f"--log_dir={tmp_path / 't'}"]) == 1
     assert capsys.readouterr().err.startswith("no_such_set: no dataset of this name")
+
+
+def test_logs_that_cannot_be_written_do_not_stop_a_training(emnist_dir, tmp_path, capsys):
+    (tmp_path / "tblogs").write_text("a file where a folder should be")
+    assert mytrain.train(**settings(emnist_dir, tmp_path, epochs=1)) == 0
+    output = capsys.readouterr().out
+    assert output.count("no more curves are written") == 1
+    assert newest_state(tmp_path)[0]["epoch"] == 1
+
+
+def test_a_folder_lost_in_the_middle_is_made_again(whole, emnist_dir, tmp_path, monkeypatch):
+    write_state = resume._write_state
+
+    def lose_folder_after_first_epoch(folder, state):
+        write_state(folder, state)
+        if state.epoch == 1:
+            shutil.rmtree(folder)
+
+    monkeypatch.setattr(resume, "_write_state", lose_folder_after_first_epoch)
+    assert mytrain.train(**settings(emnist_dir, tmp_path)) == 0
+    assert newest_state(tmp_path)[0]["history"] == newest_state(whole)[0]["history"]
+
+
+@pytest.mark.parametrize("place", ["checkpoints", "checkpoints/LeNet"])
+def test_a_checkpoint_folder_that_cannot_be_is_one_line(place, emnist_dir, tmp_path, capsys):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("in the way")
+    with pytest.raises(resume.ResumeError, match="cannot be used for checkpoints"):
+        mytrain.train(**settings(emnist_dir, tmp_path))

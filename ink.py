@@ -1,0 +1,322 @@
+"""Where the ink is: a picture in, the character's pieces out.
+
+    coverage, mask = find_ink(picture)
+
+Ink is what differs from the local background, in colour, by more than the paper's own noise. A dark
+edge of a photograph, a form's cell, a ruled line and specks are left out; every piece of the
+character is kept. The numbers were chosen on glyphs drawn on simulated paper.
+"""
+
+import cv2
+import numpy as np
+
+# Finding the ink
+WORK_MIN, WORK_MAX = 192, 768  # px, longer side of the picture while ink is sought
+GLYPH_MIN = 112  # px, longer side of a glyph below which its box is looked at again, enlarged
+BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
+RIM_WEIGHT = 0.4  # of the vote on which side the paper is: 0 for ink <= half, 1 for no dark edges
+BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower than a shadow
+SHADOW_WINDOW = 0.12  # of the shorter side: wider than a pen's stroke
+SHARP = 0.25  # of a wide part's depth, its rim's step over 2 % of the picture: less is a shadow
+MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
+NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
+SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
+SEPARATION = 4.9  # ink's mean strength in units of the paper's root mean square, at least
+MAX_PIECES = 12  # more than this is texture, not a character
+LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
+SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
+
+
+class NoInk(Exception):
+    """The picture is blank."""
+
+
+def find_ink(picture):
+    """Finds the character in a picture; a small one on a large page is looked at twice.
+
+    Args:
+        picture: (height, width, 3) uint8, BGR; any size, ink of any colour on any ground.
+
+    Returns:
+        coverage: (h, w) float32 in [0, 1], how much of each pixel is ink, soft at the rims.
+        mask: (h, w) bool, the pieces of the character and their soft rims.
+
+    Raises:
+        NoInk: nothing on it.
+    """
+    ink, mask = _find_ink(_working_size(picture))
+    if max(box(mask)[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
+        ink, mask = _look_closer(picture, ink, mask)
+    return ink, mask
+
+
+def _working_size(picture):
+    """The picture as float32, its longer side between WORK_MIN and WORK_MAX pixels.
+
+    Enlarged smoothly: the grey rims of a 30 px photograph carry its shape.
+    """
+    side = max(picture.shape[:2])
+    scale = min(max(side, WORK_MIN), WORK_MAX) / side
+    return resized(picture, scale)
+
+
+def resized(picture, scale):
+    if scale == 1:
+        return picture.astype(np.float32)
+    height, width = picture.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if scale < 1:
+        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+
+
+def _look_closer(picture, ink, mask):
+    """`_find_ink` on the box around what was found, with enough margin to see the paper there."""
+    scale = max(picture.shape[:2]) / max(mask.shape)  # work px -> picture px
+    x, y, w, h = box(mask)
+    margin = 0.5 * max(w, h)
+    left, top = (max(0, int((v - margin) * scale)) for v in (x, y))
+    right, bottom = int((x + w + margin) * scale) + 1, int((y + h + margin) * scale) + 1
+    part = picture[top:bottom, left:right]
+    if part.size > 0.8 * picture.size:
+        return ink, mask
+    x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5)))[y0:y1, x0:x1]
+    part = _working_size(part)
+    near = cv2.resize(near, part.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+    try:
+        return _find_ink(part, near)
+    except NoInk:
+        return ink, mask
+
+
+def _find_ink(work, where=None):
+    """Finds the character.
+
+    Args:
+        work: (h, w, 3) float32, BGR in [0, 255].
+        where: (h, w) bool, where ink may be, or None.
+
+    Returns:
+        ink: (h, w) float32, coverage in [0, 1], soft at the rims.
+        mask: (h, w) bool, the pieces of the character and their soft rims.
+    """
+    strength, noise = _ink_strength(work)
+    if where is not None:
+        strength *= where
+    floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
+    for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
+        level = _ink_level(strength, floor)
+        labels, stats = label_pieces(strength > 0.5 * level)
+        artefacts = _edge_artefacts(labels, stats)[labels] | _lines(strength > 0.25 * level)
+        if not artefacts.any():
+            break
+        rim = max(2, max(work.shape) // 50)  # what is left of a dark edge's blur
+        strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
+    pieces = _not_specks(labels, stats)
+    kept = pieces[labels]
+    if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept):
+        raise NoInk
+    ink = np.clip((strength / level - SOFT[0]) / (SOFT[1] - SOFT[0]), 0, 1)
+    others = grown((labels > 0) & ~kept, 2)
+    return ink, grown(kept, 2) & ~others
+
+
+def _ink_strength(work):
+    """How far each pixel is from its local background, towards the ink's colour.
+
+    Args:
+        work: (h, w, 3) float32, BGR in [0, 255].
+
+    Returns:
+        strength: (h, w) float32, 0 on paper, in grey levels of evenly lit paper.
+        noise: standard deviation of the strength on paper.
+    """
+    height, width = work.shape[:2]
+    small = resized(work, min(1, BACKGROUND_SIDE / max(height, width)))
+    small = cv2.blur(small, (3, 3))
+    large = max(height, width) > WORK_MIN  # it was not enlarged
+    strength = np.zeros((height, width), np.float32)
+    for c in range(3):  # the channel that tells most counts: blue for yellow on white
+        light, sign = _light(small[..., c])
+        paper = _without_ink(sign * (small[..., c] - light), large) + sign * light
+        paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
+        ink = sign * work[..., c] - paper
+        if sign < 0:  # dark ink takes a share of the light, in the shadow the same share
+            ink *= 255 / np.maximum(-paper, 64)
+        np.maximum(strength, ink, out=strength)
+    if large:
+        strength = cv2.GaussianBlur(strength, (0, 0), 0.8)
+    low, middle = np.percentile(
+        strength[::3, ::3], (5, 30)
+    )  # paper, if ink covers below two thirds
+    noise = (middle - low) / 1.25  # 1.12 to 1.38 standard deviations, from no ink to 40 %
+    return np.maximum(strength - middle, 0), noise
+
+
+def _without_ink(channel, large):
+    """The paper under light ink: (h, w) float32 -> the same, its narrow light parts cut off.
+
+    Narrow is what BACKGROUND_WINDOW does not fit into. Wide parts with soft rims are shadows, not
+    brush strokes, so in a `large` picture they belong to the paper.
+    """
+    side = max(min(channel.shape), 0.6 * max(channel.shape))  # a flush l is all stroke sideways
+    wide, narrow = (
+        cv2.morphologyEx(channel, cv2.MORPH_OPEN, np.ones([max(3, round(share * side))] * 2))
+        for share in (BACKGROUND_WINDOW, SHADOW_WINDOW)
+    )
+    if not large:
+        return wide
+    depth = narrow - wide  # what is wider than SHADOW_WINDOW
+    steps = cv2.morphologyEx(narrow, cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    labels, stats = label_pieces(depth > MIN_CONTRAST / 2)
+    for k in range(1, len(stats)):
+        part = grown(labels == k, 4)
+        if np.percentile(steps[part], 95) > SHARP * np.ptp(narrow[part]):
+            narrow[part] = wide[part]
+    return narrow
+
+
+def _light(channel):
+    """How the light falls off across the paper, and on which side of the paper's level the ink is.
+
+    The slopes are medians of differences over a quarter of the picture, which neither ink nor the
+    edge of a shadow moves. Paper is the majority, the picture's rim counting for RIM_WEIGHT of it:
+    a flush, fat glyph covers more than half of the rest. Ink is what differs from that level and
+    from the local median, by the sum of cubes.
+
+    Args:
+        channel: (h, w) float32.
+
+    Returns:
+        light: (h, w) float32, a plane; sign: 1, ink is lighter than paper, or -1, darker.
+    """
+    light = np.zeros_like(channel)
+    for axis, n in enumerate(channel.shape):
+        lag = max(1, n // 4)
+        if n > lag:
+            there, here = (np.arange(n)[k] for k in (np.s_[lag:], np.s_[:-lag]))
+            slope = np.median(channel.take(there, axis) - channel.take(here, axis)) / lag
+            light += slope * np.arange(n, dtype=np.float32).reshape(
+                (-1, 1) if axis == 0 else (1, -1)
+            )
+    flat = channel - light
+    rim = np.ones(flat.shape, bool)
+    rim[2:-2, 2:-2] = False
+    share = rim.mean()
+    vote = np.where(rim, RIM_WEIGHT / share, (1 - RIM_WEIGHT) / max(1 - share, 1e-6)).ravel()
+    order = np.argsort(flat, axis=None)
+    paper = flat.ravel()[order[np.searchsorted(np.cumsum(vote[order]), vote.sum() / 2)]]
+    window = int(BACKGROUND_WINDOW * max(flat.shape)) | 1
+    half = window // 2
+    local = flat.clip(0, 255).astype(np.uint8)  # mirrored: a dark edge stays the minority there
+    local = cv2.copyMakeBorder(local, half, half, half, half, cv2.BORDER_REFLECT)
+    local = cv2.medianBlur(local, window)[half:-half, half:-half]
+    lower, upper = np.minimum(paper, local), np.maximum(paper, local)
+    nearest = np.where(flat > upper, flat - upper, np.where(flat < lower, flat - lower, 0))
+    return light, 1 if (nearest**3).sum() > 0 else -1
+
+
+def _ink_level(strength, floor):
+    """The strength of full ink: the mean above Otsu's threshold, of what is above `floor`."""
+    values = strength[strength > floor]
+    if values.size == 0:
+        raise NoInk
+    top = values.max()
+    binned = (values * (255 / top)).astype(np.uint8)
+    threshold, _ = cv2.threshold(binned, 0, 255, cv2.THRESH_OTSU)
+    return values[values > threshold * top / 255].mean()
+
+
+def label_pieces(mask):
+    """Labels (h, w) int32, 0 outside, and stats (n, 5): x, y, w, h, area of each piece."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return labels, stats
+
+
+def _edge_artefacts(labels, stats):
+    """(n,) bool: pieces that are a dark photo border, a form's cell or a ruled line.
+
+    They lie along an edge of the picture, or cross all of it, and are thin. One that could as well
+    be a character cut out flush is only dropped when there is something else.
+    """
+    height, width = labels.shape
+    _, _, w, h, area = stats.T
+    contact = sum(np.bincount(edge, minlength=len(stats)) for edge in
+                  (labels[0], labels[-1], labels[:, 0], labels[:, -1]))  # fmt: skip
+    hugs = (contact > 0.5 * (w + h)) & (area < 0.25 * min(height, width) * (w + h))
+    across = (w == width) & (h < 0.15 * height)
+    down = (h == height) & (w < 0.15 * width)
+    side = hugs & (((w == width) & (h < 0.25 * height)) | ((h == height) & (w < 0.25 * width)))
+    surely, perhaps = across | side, hugs | down
+    rest = ~surely & ~perhaps & (np.maximum(w, h) > 0.04 * max(height, width))
+    rest[0] = surely[0] = perhaps[0] = False
+    # The stem of a flush j is no artefact because the dot is left: that is a tenth of it.
+    largest = area[rest].max(initial=0)
+    long = (w > 0.9 * width) | (h > 0.9 * height)
+    return surely | (perhaps & (area < np.where(long, 200, 3) * largest))
+
+
+def _stands_out(strength, ink):
+    """Whether (h, w) bool ink is more than the tail of the paper's own texture."""
+    paper = strength[~grown(ink, 3)]
+    if paper.size == 0:
+        return False
+    spread = np.sqrt(np.square(paper).mean())
+    return strength[ink].mean() > SEPARATION * spread
+
+
+def _lines(mask):
+    """(h, w) bool ink -> (h, w) bool: ruled lines in it, from edge to edge, level or upright.
+
+    Where a stroke crosses a line the ink is deeper than the line is thick, and stays.
+    """
+    found = np.zeros_like(mask)
+    for ink, out in ((mask, found), (mask.T, found.T)):
+        ink = np.ascontiguousarray(ink, np.uint8)
+        width = ink.shape[1]
+        if not (ink[:, :3].any() and ink[:, -3:].any()):
+            continue
+        runs = cv2.dilate(ink, np.ones((5, 1)))  # a line that leans runs on in the next row
+        runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, max(3, width // 4))))
+        labels, stats = label_pieces(runs)
+        through = (stats[:, 2] > 0.97 * width) & (LINE_ASPECT * (stats[:, 4] / width - 4) < width)
+        through[0] = False
+        if through.any():
+            thick = round(2 * (stats[through, 4] / width - 4).clip(1).max()) + 2
+            deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thick, 1)))
+            out |= through[labels] & (ink > 0) & (deep == 0)
+    left = label_pieces(mask & ~found)[1][1:]
+    return found if len(left) and left[:, 4].max() > SPECK_AREA * found.sum() else found & False
+
+
+def _not_specks(labels, stats):
+    """(n,) bool: pieces that belong to the character; dots of i and j do, however thin the pen."""
+    x, y, w, h, area = stats.T.astype(np.float64)
+    area[0] = 0
+    main = area.argmax()
+    kept = area >= SPECK_AREA * area[main]
+    pen = stroke_width(labels == main)
+    middle = x + w / 2
+    over = (abs(middle - x[main] - w[main] / 2) < w[main] / 2 + h[main] / 4) & (y + h <= y[main])
+    dot = over & (y[main] - y - h < 0.6 * h[main]) & (np.sqrt(area) > 0.8 * pen)
+    kept |= dot
+    kept[0] = False
+    return kept
+
+
+def stroke_width(mask):
+    """Mean width in px of a bool image's strokes: a strip is a quarter of it deep on average."""
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)
+    return 4 * float(depth[padded > 0].mean() - 0.5)
+
+
+def grown(mask, radius):
+    """A bool image, grown by `radius` pixels in every direction."""
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1))) > 0
+
+
+def box(mask):
+    """x, y, width, height of what is true in a bool image."""
+    return cv2.boundingRect(mask.astype(np.uint8))

@@ -1,0 +1,308 @@
+"""A file to a picture, and a picture to the 28x28 image that EMNIST would have made of it.
+
+    image = to_emnist(read_picture("mine.png"))     # (28, 28) float32, white ink on black
+
+`read_picture` trusts no file; `convert` finds the ink against the local background, keeps what
+belongs to the character and repeats EMNIST's own steps: Cohen, Afshar, Tapson, van Schaik, "EMNIST:
+an extension of MNIST to handwritten letters", 2017, arXiv:1702.05373, section II-B. Everything that
+goes wrong is a PictureError of one line, without the file's name. No keras here, so that a picture
+can be looked at without loading a network.
+
+Import this module before cv2: OpenCV reads its limit on a picture's size when it is loaded.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+MAX_MEGAPIXELS = 64  # a scan of 6,000 x 8,500 px has 51; checked on the header, before any memory
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_MEGAPIXELS * 10**6))
+
+import cv2
+import numpy as np
+
+from ink import NoInk, box, find_ink, grown, label_pieces, resized, stroke_width
+
+# Reading
+MAX_BYTES = 256 * 2**20  # 64 megapixels of uncompressed BGR are 192 MB
+
+# EMNIST's framing, measured on 10,000 of its digits; px of the 28x28 image
+EMNIST_SIZE = 28  # model.INPUT_SHAPE, which this module may not import
+INK_SIDE = 22.0  # longer side of the ink at half maximum
+BLUR_SIGMA = 0.4  # Gaussian before the reduction
+STROKE_MIN, STROKE_MAX = 2.0, 5.0  # stroke widths that the network knows
+OVERSAMPLING = 4  # EMNIST's steps are done at 112x112 and reduced by this (the paper: 128x128)
+
+
+_silence, _silenced, _saved = threading.Lock(), 0, None  # see _quiet_stderr
+
+
+class PictureError(ValueError):
+    """Why a file or a picture cannot be read: one line, without the file's name."""
+
+
+# ---------------------------------------------------------------------------------- file -> BGR
+
+
+def read_picture(path):
+    """Reads one picture file of any format that OpenCV knows.
+
+    Args:
+        path: str or Path of a regular file; any name that the file system allows.
+
+    Returns:
+        (height, width, 3) uint8, BGR, turned upright by EXIF, transparency composited; the first
+        frame of an animation.
+
+    Raises:
+        PictureError: one line that says what is wrong with it.
+    """
+    data = _read_bytes(path)
+    try:
+        with _quiet_stderr():
+            picture, kinds, blobs = cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise PictureError(f"too large: more than {MAX_MEGAPIXELS} megapixels") from None
+        raise PictureError("not a picture that OpenCV can read") from None
+    except MemoryError:
+        raise PictureError("too large: not enough memory") from None
+    if picture is None or picture.size == 0:
+        raise PictureError("not a picture that OpenCV can read")
+    height, width = picture.shape[:2]
+    if height * width > MAX_MEGAPIXELS * 10**6:  # cv2 was imported first, without the limit
+        raise PictureError(f"too large: more than {MAX_MEGAPIXELS} megapixels")
+    picture = _composited(_eight_bits(picture))
+    exif = [b.tobytes() for k, b in zip(kinds, blobs) if k == cv2.IMAGE_METADATA_EXIF]
+    return _turned(picture, _exif_orientation(exif[0]) if exif else 1)
+
+
+def _read_bytes(path):
+    """(n,) uint8: the bytes of a regular file; a fifo or a device is never opened."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise PictureError("is a directory")
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError("not a regular file")
+        if status.st_size == 0:
+            raise PictureError("is empty (0 bytes)")
+        if status.st_size > MAX_BYTES:
+            raise PictureError(f"too large: more than {MAX_BYTES >> 20} MiB")
+        data = np.fromfile(Path(path), np.uint8)  # imread fails on non-ASCII names on Windows
+    except FileNotFoundError:
+        raise PictureError("no such file") from None
+    except PermissionError:
+        raise PictureError("no permission to read it") from None
+    except PictureError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        if getattr(error, "errno", None) == errno.ELOOP:
+            raise PictureError("a loop of symbolic links") from None
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(f"cannot be read: {reason}") from None
+    if data.size == 0:
+        raise PictureError("is empty (0 bytes)")
+    return data
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Keeps what libpng, libjpeg and OpenCV write to file 2 themselves from the console.
+
+    File 2 belongs to the whole process: of several threads, the first to come turns it away and
+    the last to go turns it back.
+    """
+    global _silenced, _saved
+    with _silence:
+        if _silenced == 0:
+            try:
+                _saved = os.dup(2)
+            except OSError:  # no console at all
+                _saved = None
+            with open(os.devnull, "wb") as sink:
+                os.dup2(sink.fileno(), 2)
+        _silenced += 1
+    try:
+        yield
+    finally:
+        with _silence:
+            _silenced -= 1
+            if _silenced == 0 and _saved is not None:
+                os.dup2(_saved, 2)
+                os.close(_saved)
+
+
+def _eight_bits(picture):
+    """Any depth -> uint8 of the same shape; what is not a number becomes the median."""
+    if picture.dtype == np.uint8:
+        return picture
+    if picture.dtype == np.uint16:
+        return (picture >> 8).astype(np.uint8)
+    values = picture.astype(np.float32)
+    finite = np.isfinite(values)
+    if not finite.any():
+        raise PictureError("blank: no ink found")
+    values = np.where(finite, values, np.median(values[finite])).clip(0)
+    top = values.max()
+    scale = 255 if top <= 1 else 1 if top <= 255 else 255 / top  # floats are in [0, 1] as a rule
+    return (values * scale).clip(0, 255).astype(np.uint8)
+
+
+def _composited(picture):
+    """(h, w), (h, w, 1..4) uint8 -> (h, w, 3) uint8 BGR, transparent parts filled.
+
+    Filled with what sets the visible colour off: white, or black under light ink. A picture that is
+    mostly visible and has a drawing of its own (a cut-out photograph) continues in its own colour.
+    """
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+    if picture.shape[2] == 3:
+        return picture
+    if picture.shape[2] == 2:
+        picture = picture[..., [0, 0, 0, 1]]
+    colour, alpha = picture[..., :3], picture[..., 3]
+    if alpha.min() == 255 or alpha.max() == 0:  # 32-bit BMP: alpha 0 everywhere means no alpha
+        return np.ascontiguousarray(colour)
+    visible = colour[alpha > 127] if (alpha > 127).any() else colour[alpha > 0]  # (n, 3)
+    fill = np.full(3, 255 if np.median(visible.mean(axis=1)) < 128 else 0)
+    if len(visible) > 0.5 * alpha.size and np.ptp(visible, axis=0).max() > 64:
+        fill = np.median(visible, axis=0)
+    result = np.empty_like(colour)
+    for c in range(3):  # one channel at a time: 64 megapixels are large
+        mixed = colour[..., c].astype(np.uint16) * alpha
+        mixed += (255 - alpha).astype(np.uint16) * np.uint16(fill[c])
+        result[..., c] = mixed // 255
+    return result
+
+
+def _exif_orientation(exif):
+    """1 to 8 from the bytes of an EXIF block (a TIFF directory); 1, upright, where it says none."""
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+    if order is None:
+        return 1
+
+    def number(start, n):
+        return int.from_bytes(exif[start : start + n], order)
+
+    directory = number(4, 4)
+    for k in range(number(directory, 2)):
+        entry = directory + 2 + 12 * k
+        if entry + 12 > len(exif):
+            break
+        if number(entry, 2) == 0x0112:  # the orientation tag
+            return number(entry + 8, 2)
+    return 1
+
+
+def _turned(picture, orientation):
+    """The picture as it was seen, from EXIF's orientation (EXIF 2.3, tag 0x0112)."""
+    if orientation in (5, 6, 7, 8):
+        picture = picture.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    return np.ascontiguousarray(picture)
+
+
+# -------------------------------------------------------------------------------- BGR -> EMNIST
+
+
+def to_emnist(picture):
+    """(height, width, 3) uint8 BGR -> (28, 28) float32 in [0, 1]; see `convert`."""
+    return convert(picture)[0]
+
+
+def convert(picture):
+    """Converts a picture of one character the way EMNIST was made.
+
+    Args:
+        picture: (height, width, 3) uint8, BGR; any size, ink of any colour on any ground.
+
+    Returns:
+        image: (28, 28) float32 in [0, 1], upright, white ink on black, aspect ratio kept.
+        notes: list of str, what the reader should know ("several characters?"); usually empty.
+
+    Raises:
+        PictureError: nothing on it.
+    """
+    try:
+        ink, mask = find_ink(picture)
+    except NoInk:
+        raise PictureError("blank: no ink found") from None
+    x, y, w, h = box(mask)
+    glyph = ink[y : y + h, x : x + w] * mask[y : y + h, x : x + w]
+    return _framed(_stroke_in_range(glyph)), _notes(mask)
+
+
+def _stroke_in_range(ink):
+    """Thickens a hair-thin line, thins a fat brush: (h, w) float32 coverage -> (h', w') the same.
+
+    Only where it is outside STROKE_MIN to STROKE_MAX at 28x28; then every rim moves by the same
+    distance, but never past the stroke's middle line.
+    """
+    mask = ink > 0.5
+    side, width = max(ink.shape), stroke_width(mask)
+    scale = INK_SIDE / side
+    wanted = min(max(width * scale, STROKE_MIN), STROKE_MAX)
+    if wanted == width * scale:
+        return ink
+    # The side changes with the width: (width + grow) / (side + grow) = wanted / INK_SIDE.
+    ratio = wanted / INK_SIDE
+    grow = (ratio * side - width) / (1 - ratio)
+    pad = max(1, int(np.ceil(grow / 2)) + 1)
+    mask = cv2.copyMakeBorder(mask.astype(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+    inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+    depth = inside - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)  # steps over 0 at the rim
+    depth = depth - np.sign(depth) / 2 + grow / 2
+    if grow < 0:  # keep at least a thin line where the brush was thin
+        ridge = (inside > 1) & (inside >= cv2.dilate(inside, np.ones((3, 3))))
+        return np.maximum(
+            np.clip(depth + 0.5, 0, 1),
+            grown(ridge, max(1, round(STROKE_MIN / scale / 2))) & (mask > 0),
+        )
+    return np.clip(depth + 0.5, 0, 1)
+
+
+def _framed(ink):
+    """EMNIST's own steps: (h, w) float32 coverage of the glyph -> (28, 28) float32 in [0, 1].
+
+    Blurred, its box at half maximum centred in a square, reduced. Twice, because the blur moves
+    the box of a thin or pointed glyph.
+    """
+    size = EMNIST_SIZE * OVERSAMPLING  # 112
+    shrink = min(1, 2 * size / max(ink.shape))
+    if shrink < 1:
+        ink = resized(ink, shrink)
+    pad = max(2, max(ink.shape) // 8)
+    ink = cv2.copyMakeBorder(ink, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+    seen = ink
+    for _ in range(2):
+        x, y, w, h = box(seen > 0.5 * seen.max())
+        scale = INK_SIDE * OVERSAMPLING / max(w, h)
+        seen = cv2.GaussianBlur(ink, (0, 0), BLUR_SIGMA * OVERSAMPLING / scale)
+    # Pixel centres: the middle of the box goes to the middle of the square.
+    dx, dy = (size / 2 - scale * (v + n / 2) + (scale - 1) / 2 for v, n in ((x, w), (y, h)))
+    matrix = np.float32([[scale, 0, dx], [0, scale, dy]])
+    square = cv2.warpAffine(seen, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    image = cv2.resize(square, (EMNIST_SIZE, EMNIST_SIZE), interpolation=cv2.INTER_AREA)
+    return np.clip(image / image.max(), 0, 1)
+
+
+def _notes(mask):
+    """What the reader should know of the pieces: a list of str."""
+    groups = []  # [left, right, top, bottom] of pieces that stand over each other
+    h = box(mask)[3]
+    _, stats = label_pieces(mask)
+    for left, top, wide, high, _ in sorted(stats[1:].tolist()):
+        if groups and left < groups[-1][1] + 0.04 * h:
+            g = groups[-1]
+            groups[-1] = [g[0], max(g[1], left + wide), min(g[2], top), max(g[3], top + high)]
+        else:
+            groups.append([left, left + wide, top, top + high])
+    tall = [g for g in groups if g[3] - g[2] > 0.5 * h]
+    return ["several characters?"] if len(tall) > 1 else []

@@ -1,0 +1,784 @@
+"""demo.py through its real parts: picture files, a small network, windows on a virtual screen."""
+
+import csv
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import demo  # noqa: E402  isort: skip (before cv2)
+import cv2  # noqa: E402
+import h5py  # noqa: E402
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+import model  # noqa: E402
+
+POSIX = os.name == "posix"
+LINE = re.compile(
+    r"^(\S.*?) {3,}(\S+) +([\d.]+) %   (\S+) +([\d.]+) %   (\S+) +([\d.]+) %(?:   (.*))?$"
+)
+
+
+# -------------------------------------------------------------------------------------- helpers
+def glyph(character="7", colour=(160, 60, 20), size=128, thickness=9, shift=(0, 0)):
+    """A character as a person would draw it: uint8 BGR (size, size, 3), coloured on white."""
+    picture = np.full((size, size, 3), 255, np.uint8)
+    scale = size / 40
+    (w, h), _ = cv2.getTextSize(character, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    corner = (size - w) // 2 + shift[0], (size + h) // 2 + shift[1]
+    cv2.putText(
+        picture, character, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA
+    )
+    return picture
+
+
+def encoded(picture, ending=".png"):
+    return cv2.imencode(ending, picture)[1].tobytes()
+
+
+def write_picture(path, *args, **kwargs):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded(glyph(*args, **kwargs), path.suffix.lower() or ".png"))
+    return path
+
+
+def write_weights(network, path, **changes):
+    """Weights and the .json beside them, as resume.py leaves them; `changes` to the .json."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    network.save_weights(path)
+    return write_sidecar(path, **changes)
+
+
+def write_sidecar(path, **changes):
+    about = {
+        "model": "LeNet",
+        "input_shape": list(model.INPUT_SHAPE),
+        "characters": list(model.CHARACTERS),
+        "dataset": "drawn by the test",
+        "epoch": 7,
+        "val_accuracy": 0.8765,
+        "temperature": 1.0,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    } | changes
+    about = {key: value for key, value in about.items() if value is not ...}
+    sidecar = path.with_name(path.name.removesuffix(".weights.h5") + ".json")
+    sidecar.write_text(json.dumps(about, ensure_ascii=False), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def network():
+    """A LeNet of 62 outputs that knows L, 7 and O as `glyph` draws them."""
+    keras.utils.set_random_seed(1)
+    network = model.LeNet_inference(dropout=0.0)
+    images, labels = [], []
+    for character in "L7O":
+        for thickness in (5, 9, 13):
+            images.append(demo.to_emnist(glyph(character, thickness=thickness)))
+            labels.append(model.CHARACTERS.index(character))
+    x, y = np.array(images * 4)[..., None], np.array(labels * 4)
+    for _ in range(15):
+        network.train_on_batch(x, y)
+    return network
+
+
+@pytest.fixture(scope="session")
+def weights(network, tmp_path_factory):
+    return write_weights(network, tmp_path_factory.mktemp("weights") / "best.weights.h5")
+
+
+@pytest.fixture
+def run(weights, monkeypatch, tmp_path, capsys):
+    """Runs demo.main in this process, in tmp_path: exit code, lines of stdout, lines of stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, weights=weights):
+        capsys.readouterr()
+        code = demo.main(["--no-window", "--weights", str(weights), *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def clone(weights, tmp_path):
+    """A fresh clone with three pictures and shipped weights; returns its folder."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for name in ("demo.py", "model.py", "picture.py", "panel.py"):
+        shutil.copy(ROOT / name, folder)
+    for number, character in ((1, "L"), (2, "7"), (10, "O")):
+        write_picture(folder / "assets" / f"{number}.png", character)
+    shutil.copytree(weights.parent, folder / "checkpoints" / "shipped")
+    return folder
+
+
+def start(folder, *arguments, display=None, **options):
+    """demo.py as a process of its own, on `display` or without one."""
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "TF_CPP_MIN_LOG_LEVEL")
+    env = {key: value for key, value in os.environ.items() if key not in hidden}
+    env["PYTHONIOENCODING"] = "utf-8"
+    if display:
+        env["DISPLAY"] = display
+    return subprocess.Popen(
+        [sys.executable, str(folder / "demo.py"), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=env,
+        **options,
+    )
+
+
+@pytest.fixture
+def screen():
+    """A virtual screen of 1920x1080; gives its DISPLAY."""
+    missing = [name for name in ("Xvfb", "xdotool") if not shutil.which(name)]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed")
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", "1", "-screen", "0", "1920x1080x24", "-nolisten", "tcp"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    yield f":{server.stdout.readline().decode().strip()}"
+    server.terminate()
+    server.wait(10)
+
+
+def xdotool(display, *arguments):
+    done = subprocess.run(
+        ["xdotool", *map(str, arguments)],
+        env=os.environ | {"DISPLAY": display},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    return done.stdout.strip()
+
+
+def wait_for(condition, process, seconds=60):
+    """Polls until the condition gives something; fails when the process ends or time is up."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail(f"waited in vain; {process.communicate()}")
+
+
+# ------------------------------------------------------------------------------- the lines printed
+def test_reads_what_is_drawn_in_natural_order(run, tmp_path):
+    for name, character in (("x10.png", "O"), ("x2.PNG", "7"), ("X1.jpg", "L"), ("x3.bmp", "7")):
+        write_picture(tmp_path / "in" / name, character)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture, by its ending")
+    code, out, err = run("in")
+    assert (code, err) == (0, [])
+    lines = [LINE.match(line).groups() for line in out[1:-1]]
+    folder = f"in{os.sep}"
+    read = [(file.removeprefix(folder), character) for file, character, *_ in lines]
+    assert read == [("X1.jpg", "L"), ("x2.PNG", "7"), ("x3.bmp", "7"), ("x10.png", "O")]
+    assert len({line.index(" %") for line in out[1:-1]}) == 1, "columns are aligned"
+    assert out[-1] == "4 read, 0 unsure, 0 not read"
+
+
+def test_first_line_says_which_weights(run, tmp_path, weights):
+    write_picture(tmp_path / "x.png")
+    first = run("x.png")[1][0]
+    for part in ("LeNet", "drawn by the test", "62 classes", "87.65 %", weights.name):
+        assert part in first
+
+
+def test_named_files_are_tried_whatever_their_ending_and_once(run, tmp_path):
+    write_picture(tmp_path / "x.png")
+    shutil.copy(tmp_path / "x.png", tmp_path / "x.unknown")
+    code, out, err = run("x.unknown", "--no-window", "x.png", tmp_path / "x.png")
+    assert (code, err, len(out)) == (0, [], 1 + 2 + 1)
+
+
+def test_unsure_below_the_stated_confidence_and_notes(run, tmp_path, monkeypatch):
+    picture = np.hstack([glyph("L"), glyph("O")])
+    (tmp_path / "two.png").write_bytes(encoded(picture))
+    monkeypatch.setattr(demo, "UNSURE_BELOW", 1.1)
+    code, out, _ = run("two.png")
+    assert code == 0 and "unsure" in out[1] and "several" in out[1]
+
+
+def test_charset_restricts_and_renormalises(run, tmp_path):
+    write_picture(tmp_path / "x.png", "O")
+    for charset in ("digits", "upper", "lower", "letters"):
+        table = tmp_path / "out.csv"
+        assert run("x.png", "--charset", charset, "--csv", table)[0] == 0
+        (row,) = csv.DictReader(table.open(encoding="utf-8"))
+        assert {row["character"], row["second"], row["third"]} <= set(demo.CHARSETS[charset])
+    rows = np.array([0.6, 0.3, 0.1, 0.0], np.float32)
+    assert demo.rank(rows, ("O", "0", "1", "a"), "digits") == (
+        ("0", pytest.approx(0.75)),
+        ("1", pytest.approx(0.25)),
+    )
+    assert demo.rank(rows, ("O", "0", "1", "a"), "lower") == (("a", 1.0),), "sum 0 is no division"
+
+
+def test_csv_is_utf8_with_paths_as_given(run, tmp_path):
+    names = ["ä ö,漢.png", "b.png"]
+    for name in names:
+        write_picture(tmp_path / "in" / name, "L")
+    (tmp_path / "in" / "bad.png").write_text("text")
+    out = tmp_path / "out.csv"
+    out.write_text("old")
+    code = run("in", "--csv", out)[0]
+    assert code == 1
+    with open(out, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["file", "character", "confidence", "second", "third"]
+    assert {row[0] for row in rows[1:]} == {os.path.join("in", name) for name in names}
+    assert all(row[1] == "L" and 0 <= float(row[2]) <= 1 for row in rows[1:])
+    assert [path.name for path in tmp_path.glob("*.part")] == []
+
+
+def test_outputs_that_cannot_be_written_are_found_out_first(run, tmp_path):
+    picture = write_picture(tmp_path / "x.png")
+    (tmp_path / "folder.png").mkdir()
+    before = picture.read_bytes()
+    for option, path in (
+        ("--csv", "missing/out.csv"),
+        ("--csv", "folder.png"),
+        ("--csv", "x.png"),
+        ("--sheet", "missing/out.png"),
+        ("--sheet", "folder.png"),
+    ):
+        code, out, err = run("x.png", option, path)
+        assert code == 2 and len(out) == 1 and len(err) == 1 and path in err[0]
+    assert picture.read_bytes() == before
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_sheet_holds_all_pictures(run, tmp_path):
+    for number in range(3):
+        write_picture(tmp_path / "in" / f"{number}.png", "L7O"[number])
+    assert run("in", "--sheet", "sheet.png")[0] == 0
+    assert min(cv2.imread(str(tmp_path / "sheet.png")).shape[:2]) > 100
+
+
+# ------------------------------------------------------------------------------------ bad input
+def test_a_folder_of_bad_files_gives_a_line_each(run, tmp_path):
+    folder = tmp_path / "in"
+    whole = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8))
+    good = [write_picture(folder / name, "L") for name in ("good.png", "gut_äß.png", "漢字.png")]
+    bad = {
+        "empty.png": b"",
+        "text.png": b"this is not a picture",
+        "truncated.png": whole[:40],
+        "blank.png": encoded(np.full((50, 50, 3), 255, np.uint8)),
+        "bomb.png": whole[:16] + (30_000).to_bytes(4, "big") * 2 + whole[24:],
+        "pickle.png": pickle.dumps({"a": 1}),
+    }
+    for name, content in bad.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder.png").mkdir()
+    bad_names = [*bad, "folder.png"]
+    if POSIX:
+        os.mkfifo(folder / "fifo.png")
+        (folder / "loop.png").symlink_to("loop.png")
+        (folder / "nowhere.png").symlink_to("does not exist")
+        bad_names += ["fifo.png", "loop.png", "nowhere.png"]
+        good.append(write_picture(folder / "new\nline\x1b[31m.png", "L"))
+    if sys.platform == "linux":  # others have no names that are not text
+        raw = os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.png")
+        Path(raw).write_bytes(good[0].read_bytes())
+        good.append(Path(raw))
+    code, out, err = run("in", "missing.png")
+    assert code == 1
+    assert len(err) == len(bad_names) + 1, err
+    for name in [*bad_names, "missing.png"]:
+        (line,) = [line for line in err if f"{name}: " in line]
+        assert len(line.split(": ", 1)[1]) > 4, line
+    assert len(out) == 1 + len(good) + 1
+    assert all(line.isprintable() for line in out + err)
+    assert out[-1] == f"{len(good)} read, 0 unsure, {len(err)} not read"
+    assert len(list((folder / "predictions").iterdir())) == len(good)
+
+
+def test_unexpected_trouble_with_one_picture_spares_the_others(run, tmp_path, monkeypatch):
+    write_picture(tmp_path / "a.png", "L", size=100)
+    write_picture(tmp_path / "b.png", "L")
+
+    def convert(picture):
+        if len(picture) == 100:
+            raise cv2.error("some\nassertion")
+        return convert_really(picture)
+
+    convert_really = demo.convert
+    monkeypatch.setattr(demo, "convert", convert)
+    code, out, err = run("a.png", "b.png")
+    assert (code, len(out), len(err)) == (1, 3, 1) and "a.png: cannot be read" in err[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_no_permission_is_named(run, tmp_path):
+    write_picture(tmp_path / "x.png").chmod(0)
+    code, _, err = run("x.png")
+    assert code == 1 and "permission" in err[0]
+
+
+def test_empty_folder_and_empty_assets(run, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    monkeypatch.setattr(demo, "ASSETS", tmp_path / "in")
+    for arguments in (["in"], []):
+        code, out, err = run(*arguments)
+        assert code == 1 and err == ["in: no pictures in this folder"]
+
+
+def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatch):
+    for number in range(23):
+        write_picture(tmp_path / "in" / f"{number}.png", "L7O"[number % 3])
+    monkeypatch.setattr(demo, "BATCH", 5)
+    sizes = []
+    monkeypatch.setattr(
+        demo,
+        "save_answers",
+        lambda pool, entries, folders: sizes.append([e.picture is not None for e in entries]) or 0,
+    )
+    out = run("in")[1]
+    assert [LINE.match(line)[2] for line in out[1:-1]] == list("L7O" * 8)[:23]
+    assert [len(size) for size in sizes] == [5, 5, 5, 5, 3] and all(map(all, sizes))
+    big = [demo.Entry(str(n), picture=np.zeros((9, 9, 3), np.uint8)) for n in range(7)]
+    monkeypatch.setattr(demo, "BATCH_BYTES", 2 * big[0].picture.nbytes)
+    assert [len(batch) for batch in demo.batches(big)] == [3, 3, 1]
+
+
+# -------------------------------------------------------------------------------- saved answers
+def saved(folder):
+    return {path.name: path.read_bytes() for path in (folder / "predictions").iterdir()}
+
+
+def relabel(network, tmp_path, characters):
+    """Weights whose classes are called something else: the same pictures get other answers."""
+    folder = tmp_path / f"relabelled {len(list(tmp_path.iterdir()))}"
+    return write_weights(network, folder / "best.weights.h5", characters=list(characters))
+
+
+def test_saved_answer_is_the_picture_under_the_character_read(run, tmp_path):
+    path = write_picture(tmp_path / "in" / "my.pic.jpg", "L")
+    before = path.read_bytes()
+    assert run("in")[0] == 0
+    assert list(saved(tmp_path / "in")) == ["L_my.pic.png"]
+    picture = cv2.imread(str(tmp_path / "in" / "predictions" / "L_my.pic.png"))
+    assert np.array_equal(picture, cv2.imread(str(path)))
+    assert path.read_bytes() == before
+
+
+def test_second_run_replaces_its_own_answers_only(run, network, tmp_path):
+    write_picture(tmp_path / "in" / "x.png", "L")
+    run("in")
+    (answer,) = (tmp_path / "in" / "predictions").iterdir()
+    users = {
+        "copy of answer.png": answer.read_bytes(),
+        "l_x.png": b"the user's, and in the way where case is ignored",
+        "notes.txt": b"user",
+    }
+    for name, content in users.items():
+        (tmp_path / "in" / "predictions" / name).write_bytes(content)
+    # Read as l now: L_x.png is outdated, l_x.png is the user's.
+    lower = relabel(network, tmp_path, model.CHARACTERS.swapcase())
+    assert run("in", weights=lower)[0] == 0
+    now = saved(tmp_path / "in")
+    assert sorted(now) == sorted([*users, "l_x_2.png"])
+    assert {name: now[name] for name in users} == users
+    assert run("in", weights=lower)[0] == 0
+    assert saved(tmp_path / "in") == now
+
+
+def test_names_that_collide_are_numbered_and_stay(run, tmp_path):
+    names = ["x.png", "x.jpg", "x.bmp"]
+    if not (tmp_path / "in").mkdir() and POSIX and not (tmp_path / "IN").exists():
+        names.append("X.png")  # a disk that tells case apart
+    for name in names:
+        write_picture(tmp_path / "in" / name, "L")
+    for _ in range(2):
+        assert run("in")[0] == 0
+        now = saved(tmp_path / "in")
+        assert len(now) == len({name.casefold() for name in now}) == len(names)
+    sources = [demo.source_of(tmp_path / "in" / "predictions", name) for name in now]
+    assert sorted(sources) == sorted(names)
+
+
+def test_own_answers_are_not_read_again(run, tmp_path):
+    write_picture(tmp_path / "in" / "x.png", "L")
+    run("in")
+    code, out, err = run("in", os.path.join("in", "predictions"))  # what `in/*` may expand to
+    assert (code, len(out), err) == (0, 3, [])
+    write_picture(tmp_path / "predictions" / "mine.png", "L")  # a user's folder of that name
+    assert "1 read" in run("predictions")[1][-1]
+
+
+def test_characters_unsafe_in_names_are_escaped(run, network, tmp_path):
+    characters = list(model.CHARACTERS)
+    characters[model.CHARACTERS.index("L")] = "../a b/:"
+    write_picture(tmp_path / "x.png", "L")
+    code, out, _ = run("x.png", weights=relabel(network, tmp_path, characters))
+    assert code == 0 and len(out) == 3
+    (name,) = saved(tmp_path)
+    assert name == "..%2Fa%20b%2F%3A_x.png"
+
+
+def test_unwritable_predictions_still_prints_and_fails_once(run, tmp_path):
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / "in" / name, "L")
+    (tmp_path / "in" / "predictions").write_text("in the way; for root as well")
+    code, out, err = run("in")
+    assert code == 1 and len(out) == 4 and len(err) == 1 and "predictions" in err[0]
+
+
+@pytest.mark.skipif(not POSIX, reason="a file-size limit needs POSIX")
+def test_full_disk_still_prints_and_leaves_no_half_files(run, tmp_path):
+    import resource  # POSIX only
+
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / "in" / name, "L")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))  # Python ignores its signal
+    try:
+        code, out, err = run("in")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1 and len(out) == 4 and len(err) == 2
+    assert all("not saved" in line for line in err)
+    assert saved(tmp_path / "in") == {}
+
+
+# -------------------------------------------------------------------------------------- weights
+@pytest.mark.parametrize("name", model.MODELS)
+def test_weights_of_any_model_and_class_list(name, tmp_path):
+    network = model.MODELS[name](n_classes=5)
+    characters = ["zero", "漢", "", "b", "c"]
+    path = write_weights(
+        network, tmp_path / "a.weights.h5", model=name, characters=characters, temperature=2.0
+    )
+    loaded = demo.get_model(path)
+    rows = demo.predict(loaded, [glyph("7"), glyph("L", size=60, thickness=3)])
+    assert rows.shape == (2, 5) and rows.dtype == np.float32 and loaded.characters[1] == "漢"
+    assert np.allclose(rows.sum(axis=1), 1, atol=1e-5) and (rows[:, 2] == 0).all()
+    images = np.array([demo.to_emnist(glyph("7"))])[..., None]
+    tempered = np.sqrt(network.predict_on_batch(images)[0])
+    tempered[2] = 0
+    assert np.allclose(rows[0], tempered / tempered.sum(), atol=1e-4)
+
+
+def test_predict_of_none_one_and_more_than_a_batch(weights, monkeypatch):
+    loaded = demo.get_model(str(weights))
+    assert demo.predict(loaded, []).shape == (0, 62)
+    monkeypatch.setattr(demo, "BATCH", 4)
+    pictures = [glyph("L7O"[n % 3]) for n in range(10)]
+    rows = demo.predict(loaded, pictures)
+    alone = np.concatenate([demo.predict(loaded, [picture]) for picture in pictures])
+    assert rows.shape == (10, 62) and np.allclose(rows, alone, atol=1e-5)
+    assert "".join(model.CHARACTERS[best] for best in rows.argmax(axis=1)) == "L7OL7OL7OL"
+    with pytest.raises(demo.PictureError):
+        demo.predict(loaded, [np.full((9, 9, 3), 255, np.uint8)])
+
+
+def test_newest_training_is_the_default_then_the_shipped(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "CHECKPOINTS", tmp_path)
+    with pytest.raises(demo.WeightsError, match="python mytrain.py"):
+        demo.get_model()
+    for age, name in enumerate(("ResNet/best", "LeNet/best", "shipped/ResNet", "shipped/best")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        sidecar = tmp_path / f"{name}.json"
+        sidecar.write_text("{}")
+        os.utime(sidecar, (10**9 - age, 10**9 - age + 100 * ("shipped" in name)))
+    assert demo.find_weights() == tmp_path / "ResNet" / "best.weights.h5"
+    os.utime(tmp_path / "LeNet" / "best.json", (2 * 10**9, 2 * 10**9))
+    assert demo.find_weights() == tmp_path / "LeNet" / "best.weights.h5"
+    for name in ("ResNet", "LeNet"):
+        shutil.rmtree(tmp_path / name)
+    assert demo.find_weights() == tmp_path / "shipped" / "ResNet.weights.h5"
+
+
+def refusal(run, path):
+    """The one line with which weights are refused."""
+    code, out, err = run("x.png", weights=path)
+    assert code == 2 and len(err) == 1, err
+    return err[0]
+
+
+def test_bad_weights_files_are_refused_in_one_line(run, weights, tmp_path):
+    content = weights.read_bytes()
+    path = tmp_path / "best.weights.h5"
+    assert "missing" in refusal(run, path)
+    path.write_bytes(content)
+    assert "best.json: missing" in refusal(run, path)
+    for bad in (b"", content[: len(content) // 2], pickle.dumps({"a": 1}), b"\x89HDF\r\n\x1a\n"):
+        path.write_bytes(bad)
+        refusal(run, write_sidecar(path))
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    write_sidecar(path)
+    path.write_bytes(flipped)
+    assert "damaged" in refusal(run, path)
+    for name in ("a.keras", "a.h5", "a.pkl", "saved_model"):
+        (tmp_path / name).write_bytes(content)
+        assert "only '.weights.h5'" in refusal(run, tmp_path / name)
+    path.unlink()
+    path.mkdir()
+    assert "not a file" in refusal(run, path)
+    if POSIX:
+        os.mkfifo(tmp_path / "fifo.weights.h5")
+        assert "not a file" in refusal(run, tmp_path / "fifo.weights.h5")
+
+
+def test_bad_sidecars_are_refused_in_one_line(run, weights, tmp_path):
+    path = tmp_path / "best.weights.h5"
+    shutil.copy(weights, path)
+    for changes in (
+        {"model": ...},
+        {"model": ["LeNet"]},
+        {"model": "os.system\n"},
+        {"characters": ...},
+        {"characters": "0123"},
+        {"characters": []},
+        {"characters": [""] * 62},
+        {"characters": ["a"] * 5000},
+        {"characters": ["a" * 1000] * 62},
+        {"characters": ["\n"] * 62},
+        {"characters": list("0123456789")},  # not this network's number of outputs
+        {"input_shape": [32, 32, 1]},
+        {"input_shape": "28"},
+        {"temperature": 0},
+        {"temperature": float("nan")},
+        {"temperature": 10**400},
+        {"val_accuracy": "high"},
+        {"dataset": 5},
+        {"sha256": 5},
+        {"sha256": "0" * 64},
+    ):
+        refusal(run, write_sidecar(path, **changes))
+    for text in ("", "[]", "{", "[" * 100_000, "\xff", '{"model": ' + "9" * 2_000_000 + "}"):
+        path.with_name("best.json").write_text(text, "latin-1")
+        refusal(run, path)
+    assert (
+        "upper"
+        in run(
+            "x.png",
+            "--charset",
+            "upper",
+            weights=write_sidecar(path, characters=[str(n) for n in range(62)]),
+        )[2][0]
+    )
+
+
+def test_hostile_weights_files_are_refused_before_they_are_read(run, network, tmp_path):
+    bias = "layers/dense_1/vars/1"
+    users = tmp_path / "secret.bin"
+    users.write_bytes(bytes(62 * 4))
+
+    def external_link(file):
+        del file[bias]
+        file[bias] = h5py.ExternalLink("other.h5", "/x")
+
+    def external_storage(file):
+        del file[bias]
+        file.create_dataset(bias, (62,), "f4", external=[(str(users), 0, 248)])
+
+    def virtual(file):
+        del file[bias]
+        layout = h5py.VirtualLayout((62,), "f4")
+        layout[:] = h5py.VirtualSource("other.h5", "x", (62,))
+        file.create_virtual_dataset(bias, layout)
+
+    def huge(file):
+        del file[bias]
+        file.create_dataset(bias, (2**40,), "f4", chunks=(2**20,))
+
+    def compressed(file):
+        values = file[bias][:]
+        del file[bias]
+        file.create_dataset(bias, data=values, chunks=(62,), compression="gzip")
+
+    def strings(file):
+        del file[bias]
+        file.create_dataset(bias, data=["x"] * 62)
+
+    def cycle(file):
+        file["layers/again"] = file["layers"]
+
+    def renamed(file):
+        file.move("layers/dense_1", "layers/other")
+
+    def not_finite(file):
+        file[bias][3] = np.nan
+
+    def extra_link_elsewhere(file):
+        file["link"] = h5py.SoftLink("/layers")
+
+    for harm in (
+        external_link,
+        external_storage,
+        virtual,
+        huge,
+        compressed,
+        strings,
+        cycle,
+        renamed,
+        not_finite,
+        extra_link_elsewhere,
+    ):
+        path = tmp_path / f"{harm.__name__}.weights.h5"
+        network.save_weights(path)
+        with h5py.File(path, "r+") as file:
+            harm(file)
+        assert path.name in refusal(run, write_sidecar(path))
+
+
+def test_whole_models_are_refused_whatever_their_name(run, network, tmp_path):
+    for ending in (".keras", ".h5"):
+        network.save(tmp_path / f"whole{ending}")
+        path = (tmp_path / f"whole{ending}").rename(tmp_path / "best.weights.h5")
+        refusal(run, write_sidecar(path))
+    other = model.ResNet_inference(n_classes=62)
+    assert "not the weights of a LeNet" in refusal(
+        run, write_weights(other, tmp_path / "best.weights.h5")
+    )
+
+
+def test_weights_saved_with_an_optimizer_load_as_well(network, tmp_path):
+    path = write_weights(network, tmp_path / "best.weights.h5")  # compiled and trained
+    with h5py.File(path) as file:
+        assert len(file["optimizer/vars"])
+    assert demo.predict(demo.get_model(path), [glyph("L")])[0].argmax() == 21  # CHARACTERS[21]: L
+
+
+def test_answers_that_are_not_finite_are_refused(run, network, tmp_path):
+    path = tmp_path / "best.weights.h5"
+    network.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        file["layers/dense_1/vars/0"][:] = 3e38
+    write_picture(tmp_path / "x.png")
+    assert "not finite" in refusal(run, write_sidecar(path))
+
+
+# ---------------------------------------------------------------------- options, exits, processes
+def test_bad_usage_exits_with_2(capsys):
+    for arguments in (
+        ["--charset", "greek"],
+        ["--draw", "x.png"],
+        ["--sheet", "x.jpg"],
+        ["--unknown"],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            demo.main(arguments)
+        assert stopped.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_help_fits_80_columns_and_starts_without_keras():
+    command = (
+        "import sys, demo\n"
+        "try: demo.main(['--help'])\n"
+        "finally: assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80 and "python demo.py --draw" in done.stdout
+
+
+def test_fresh_clone_without_a_display(clone, tmp_path):
+    process = start(clone, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    lines = out.splitlines()
+    assert (process.returncode, err) == (0, ""), err  # none of TensorFlow's remarks
+    assert "checkpoints/shipped/best.weights.h5" in lines[0].replace(os.sep, "/")
+    assert [LINE.match(line)[2] for line in lines[1:4]] == ["L", "7", "O"]
+    assert len([line for line in lines if "no display" in line]) == 1
+    names = sorted(path.name for path in (clone / "assets" / "predictions").iterdir())
+    assert names == ["7_2.png", "L_1.png", "O_10.png"]
+
+
+def test_closed_pipe_ends_without_a_traceback(clone):
+    process = start(clone, "--no-window")
+    process.stdout.readline()
+    process.stdout.close()  # demo.py | head -1
+    err = process.stderr.read()
+    assert process.wait(120) == 1 and err == ""
+
+
+@pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
+def test_ctrl_c_ends_without_a_traceback(clone):
+    process = start(clone, "--no-window")
+    process.stdout.readline()  # the first line stands there before TensorFlow starts
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err == "stopped\n"
+
+
+# -------------------------------------------------------------------------------------- windows
+def test_windows_show_one_picture_after_the_other(clone, screen):
+    process = start(clone, display=screen)
+
+    def title():
+        window = xdotool(screen, "search", "--name", "^monitor")
+        return window and xdotool(screen, "getwindowname", window.split()[0])
+
+    wait_for(lambda: title() == "monitor (1/3)", process)
+    window = xdotool(screen, "search", "--name", "^monitor").split()[0]
+    assert "Position: 960,540" in xdotool(screen, "getwindowgeometry", window)
+    xdotool(screen, "windowfocus", window)
+    for key, shown in (("space", "2/3"), ("BackSpace", "1/3"), ("space", "2/3"), ("x", "3/3")):
+        xdotool(screen, "key", "--window", window, key)
+        wait_for(lambda: title() == f"monitor ({shown})", process, 20)  # noqa: B023
+    xdotool(screen, "key", "--window", window, "s")
+    panels = clone / "assets" / "predictions"
+    wait_for(lambda: list(panels.glob("panel_10*")), process, 20)
+    xdotool(screen, "key", "--window", window, "q")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_drawing_pad_reads_and_saves(clone, screen):
+    (clone / "assets" / "drawing_1.png").write_bytes(b"in use")
+    process = start(clone, "--draw", display=screen)
+    window = wait_for(lambda: xdotool(screen, "search", "--name", "^monitor"), process)
+    x, y = 960 + 100, 540 + 100
+    xdotool(screen, "mousemove", x, y, "mousedown", 1, "mousemove", x, y + 200)
+    xdotool(screen, "mousemove", x + 120, y + 200, "mouseup", 1)
+    time.sleep(0.5)
+    xdotool(screen, "windowfocus", window)
+    xdotool(screen, "key", "--window", window, "s")
+    drawing = clone / "assets" / "drawing_2.png"
+    wait_for(lambda: drawing.exists() and drawing.stat().st_size, process, 20)
+    xdotool(screen, "key", "--window", window, "Escape")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert (cv2.imread(str(drawing)) < 255).any()
+    assert (clone / "assets" / "drawing_1.png").read_bytes() == b"in use"
+
+
+def test_no_display_for_the_pad_is_said(run, monkeypatch, weights, capsys):
+    monkeypatch.setattr(demo.panel, "has_display", lambda: False)
+    assert demo.main(["--draw", "--weights", str(weights)]) == 1
+    assert "no display" in capsys.readouterr().err

@@ -1,0 +1,580 @@
+"""picture.py: bad files are named in one line, and one glyph gives one image however it is shown.
+
+    python -m pytest tests/test_picture.py
+
+Every picture is drawn here, from pen strokes given as lines; nothing is read from elsewhere.
+"""
+
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import cv2
+
+from picture import PictureError, convert, read_picture, to_emnist
+
+# --------------------------------------------------------------------------------- drawn glyphs
+
+
+def _arc(cx, cy, rx, ry, start, end):
+    t = np.radians(np.linspace(start, end, 40))
+    return [(cx + rx * np.cos(a), cy + ry * np.sin(a)) for a in t]
+
+
+STROKES = {  # in units of the height, y down
+    "2": [[*_arc(0.32, 0.28, 0.3, 0.28, 190, 380), (0, 1), (0.65, 1)]],
+    "5": [[(0.55, 0), (0.1, 0), (0.06, 0.45), *_arc(0.27, 0.68, 0.3, 0.32, -130, 130)]],
+    "8": [_arc(0.3, 0.25, 0.25, 0.25, 0, 360), _arc(0.3, 0.75, 0.3, 0.25, 0, 360)],
+    "E": [[(0.6, 0), (0, 0), (0, 1), (0.6, 1)], [(0, 0.48), (0.5, 0.48)]],
+    "H": [[(0, 0), (0, 1)], [(0.65, 0), (0.65, 1)], [(0, 0.5), (0.65, 0.5)]],
+    "K": [[(0, 0), (0, 1)], [(0.6, 0), (0.05, 0.55), (0.65, 1)]],
+    "a": [_arc(0.35, 0.5, 0.33, 0.4, 0, 360), [(0.68, 0.1), (0.7, 0.75), (0.85, 0.92)]],
+    "e": [[(0.05, 0.5), (0.7, 0.5), *_arc(0.37, 0.5, 0.34, 0.45, -10, -320)]],
+    "g": [
+        _arc(0.3, 0.3, 0.27, 0.28, 0, 360),
+        [(0.57, 0.05), (0.57, 0.8), *_arc(0.3, 0.78, 0.27, 0.2, 0, 150)],
+    ],
+    "i": [[(0.1, 0.33), (0.1, 1)], [(0.1, 0.02), (0.101, 0.03)]],
+    "j": [
+        [(0.3, 0.3), (0.3, 0.8), *_arc(0.15, 0.82, 0.15, 0.16, 0, 140)],
+        [(0.3, 0.02), (0.301, 0.03)],
+    ],
+}
+GLYPHS = sorted(STROKES)
+
+
+def draw(character, side, width=3.0):
+    """(h, w) float32 coverage; longer side of the ink `side` px, strokes width / 22 of it."""
+    fine = max(1, round(400 / side))  # drawn larger and reduced: smooth rims at any size
+    size, pen = side * fine, width / 22 * side * fine
+    strokes = [np.array(points, float) for points in STROKES[character]]
+    points = np.vstack(strokes)
+    unit, origin = (size - pen) / np.ptp(points, axis=0).max(), points.min(axis=0)
+    pad = int(pen / 2) + 2 * fine
+    right, bottom = (np.ptp(points, axis=0) * unit + 2 * pad).astype(int) + 1
+    mask = np.zeros((bottom + -bottom % fine, right + -right % fine), np.uint8)
+    for stroke in strokes:
+        line = np.round(((stroke - origin) * unit + pad) * 16).astype(np.int32)
+        cv2.polylines(mask, [line], False, 255, max(1, round(pen)), cv2.LINE_AA, shift=4)
+    small = mask.shape[1] // fine, mask.shape[0] // fine
+    return cv2.resize(mask, small, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def place(coverage, height, width, top=None, left=None):
+    """`coverage` on an empty (height, width) sheet, in the middle unless told."""
+    h, w = coverage.shape
+    top = (height - h) // 2 if top is None else top
+    left = (width - w) // 2 if left is None else left
+    sheet = np.zeros((height, width), np.float32)
+    sheet[top : top + h, left : left + w] = coverage
+    return sheet
+
+
+def paint(coverage, ink=(40, 40, 40), paper=(235, 235, 235)):
+    """(h, w) coverage -> (h, w, 3) float32, BGR."""
+    c = coverage[..., None]
+    return np.float32(paper) * (1 - c) + np.float32(ink) * c
+
+
+def photograph(colours, seed=0, noise=4.0, shade=0.0):
+    """(h, w, 3) float32 -> uint8, with grain and light that falls off by `shade`."""
+    rng = np.random.default_rng(seed)
+    height, width = colours.shape[:2]
+    light = 1 - shade * (np.linspace(0, 1, width) + np.linspace(0, 1, height)[:, None]) / 2
+    grain = noise * rng.standard_normal((height, width, 1))
+    return np.clip(colours * light[..., None] + grain, 0, 255).astype(np.uint8)
+
+
+def flat(colours):
+    return np.clip(np.round(colours), 0, 255).astype(np.uint8)
+
+
+def reference(character, width=3.0):
+    """The image of the glyph in the clear: 400 px, dark on white, room all round."""
+    coverage = draw(character, 400, width)
+    return to_emnist(flat(paint(place(coverage, 560, 560))))
+
+
+def difference(image, other):
+    """Sum of the absolute differences in units of the glyph's ink: 0 equal, 2 nothing in common.
+
+    A shift by half a pixel gives 0.2 to 0.3 for a stroke of 3 px, another character 0.7 or more.
+    """
+    return float(np.abs(image - other).sum() / other.sum())
+
+
+def sides(image, level=0.5):
+    """Left, top, right, bottom margins and the longer side of what is above `level`."""
+    y, x = np.nonzero(image > level)
+    last = len(image) - 1
+    return x.min(), y.min(), last - x.max(), last - y.max(), max(np.ptp(x), np.ptp(y)) + 1
+
+
+# ---------------------------------------------------------------------------------- the framing
+
+
+@pytest.mark.parametrize("character", GLYPHS)
+def test_the_image_has_emnists_framing(character):
+    image = reference(character)
+    assert image.shape == (28, 28) and image.dtype == np.float32
+    assert image.min() == 0 and image.max() == 1
+    left, top, right, bottom, side = sides(image)
+    assert abs(side - 22) <= 1
+    assert abs(left - right) <= 1 and abs(top - bottom) <= 1
+    assert 23 <= sides(image, 0.004)[4] <= 26
+
+
+def test_the_aspect_ratio_is_kept():
+    image = reference("i")
+    y, x = np.nonzero(image > 0.5)
+    assert np.ptp(x) + 1 <= 4 and np.ptp(y) + 1 >= 21
+
+
+def test_strokes_outside_emnists_range_are_brought_into_it():
+    means = [reference("2", width).mean() for width in (0.4, 3.0, 7.5)]
+    assert 0.6 * means[1] < means[0] < means[1] < means[2] < 2 * means[1]
+    assert np.allclose(reference("2", 0.2), reference("2", 0.4), atol=0.35)
+    holes, _ = cv2.findContours(
+        (reference("8", 6.5) > 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+    )
+    assert len(holes) == 3  # the outline and both loops
+
+
+# --------------------------------------------------------------- one glyph, however it is shown
+
+# 0.15 of the ink: at 16 px a pixel is 1.4 px of the image, so the rims of the same glyph, sampled
+# elsewhere, move by up to a sixth of a pixel; from 60 px up the differences are below 0.06.
+TOLERANCE_SMALL, TOLERANCE = 0.2, 0.1
+examples = settings(max_examples=15, deadline=None, derandomize=True, database=None)
+
+
+@examples
+@given(st.sampled_from(GLYPHS), st.integers(16, 600))
+def test_the_same_glyph_at_any_size(character, side):
+    coverage = draw(character, side)
+    picture = flat(paint(np.pad(coverage, side // 8)))
+    tolerance = TOLERANCE_SMALL if side < 60 else TOLERANCE
+    assert difference(to_emnist(picture), reference(character)) < tolerance
+
+
+@examples
+@given(st.sampled_from(GLYPHS), st.integers(0, 290), st.integers(0, 290))
+def test_the_same_glyph_at_any_place(character, top, left):
+    picture = flat(paint(place(draw(character, 90), 400, 400, top, left)))
+    assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+colour = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@examples
+@given(
+    st.sampled_from(GLYPHS),
+    st.tuples(colour, colour).filter(lambda p: np.abs(np.subtract(*p)).max() >= 80),
+)
+def test_the_same_glyph_in_any_pair_of_colours(character, pair):
+    picture = flat(paint(place(draw(character, 150), 220, 220), *pair))
+    assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("ink", "paper"),
+    [((0, 255, 255), (255, 255, 255)), ((255, 255, 255), (0, 0, 0)), ((200,) * 3, (225,) * 3)],
+    ids=["yellow on white", "white on black", "pale"],
+)
+def test_colours_that_grey_or_polarity_would_lose(ink, paper):
+    picture = flat(paint(place(draw("a", 150), 220, 220), ink, paper))
+    assert difference(to_emnist(picture), reference("a")) < TOLERANCE
+
+
+@examples
+@given(st.sampled_from(GLYPHS), colour, st.booleans())
+def test_the_same_glyph_with_or_without_transparency(character, ink, premultiplied):
+    coverage = place(draw(character, 150), 220, 220)
+    bgra = np.full((220, 220, 4), 0, np.uint8)
+    bgra[..., :3] = ink
+    if premultiplied:  # colour only where there is ink, as paint programs leave it
+        bgra[coverage == 0] = 0
+    bgra[..., 3] = np.round(coverage * 255)
+    picture = _decode(bgra)
+    assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+def _decode(array, path=Path(os.devnull)):
+    """Through a real PNG file and `read_picture`."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.png"
+        path.write_bytes(cv2.imencode(".png", array)[1].tobytes())
+        return read_picture(path)
+
+
+@pytest.mark.parametrize("character", ["2", "a", "K"])
+def test_half_transparent_overlaps_are_all_ink(character):
+    coverage = 0.5 * place(draw(character, 150), 220, 220)
+    coverage[100:130] *= 1.5
+    picture = flat(paint(coverage, ink=(0, 0, 200), paper=(255, 255, 255)))
+    assert difference(to_emnist(picture), reference(character)) < 0.15
+
+
+# ------------------------------------------------------------------------- what photographs add
+
+
+@pytest.mark.parametrize("character", ["5", "e", "K", "i"])
+def test_a_small_soft_pale_photograph(character):
+    coverage = np.pad(draw(character, 30), 3)
+    colours = cv2.GaussianBlur(paint(coverage, (110,) * 3, (170, 175, 180)), (0, 0), 0.7)
+    image = to_emnist(photograph(colours, noise=2, shade=0.25))
+    assert difference(image, reference(character)) < TOLERANCE_SMALL
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shadow_grain_and_a_dark_edge(seed):
+    colours = paint(place(draw("5", 200), 500, 600), (100,) * 3, (200, 205, 210))
+    corner = [[0, 0], [40 + 5 * seed, 0], [60 - 5 * seed, 500], [0, 500]]
+    cv2.fillPoly(colours, [np.array(corner)], (30, 30, 30))
+    picture = np.rot90(photograph(colours, seed, noise=6, shade=0.5), seed)
+    image = np.rot90(to_emnist(np.ascontiguousarray(picture)), -seed)
+    assert difference(image, reference("5")) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", ["2", "H", "8"])
+def test_a_soft_shadow_across_the_page(character):
+    colours = paint(place(draw(character, 200), 500, 500), (70,) * 3, (220,) * 3)
+    light = 1 - 0.4 / (1 + np.exp((250 - np.arange(500)) / 25))
+    picture = photograph(colours * light[:, None, None])
+    assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a"])
+@pytest.mark.parametrize("lean", [0, 6])
+def test_ruled_lines_are_dropped(character, lean):
+    colours = np.full((500, 600, 3), 230, np.float32)
+    for y in range(20, 500, 75):
+        cv2.line(colours, (0, y), (599, y + lean), (200, 140, 110), 2, cv2.LINE_AA)
+    coverage = place(draw(character, 200), 500, 600)[..., None]
+    picture = photograph(colours * (1 - coverage) + 40 * coverage)
+    assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+def test_a_forms_cell_is_dropped():
+    coverage = place(draw("a", 120), 200, 200)
+    coverage[:, :4] = coverage[-5:] = 1
+    assert difference(to_emnist(flat(paint(coverage))), reference("a")) < TOLERANCE
+
+
+def test_specks_are_dropped_and_dots_are_kept():
+    rng = np.random.default_rng(0)
+    for character in "aij":
+        coverage = place(draw(character, 200), 300, 300)
+        for x, y in rng.integers(5, 295, (12, 2)):
+            if coverage[max(0, y - 9) : y + 10, max(0, x - 9) : x + 10].max() == 0:
+                cv2.circle(coverage, (int(x), int(y)), 1, 1, -1)
+        image = to_emnist(flat(paint(coverage)))
+        assert difference(image, reference(character)) < TOLERANCE
+
+
+def test_the_dot_of_a_hair_thin_i_is_kept():
+    image = to_emnist(flat(paint(place(draw("i", 700, 0.25), 900, 900))))
+    pieces = cv2.connectedComponents((image > 0.5).astype(np.uint8))[0] - 1
+    assert pieces == 2
+
+
+def test_a_broken_glyph_is_kept_whole():
+    coverage = draw("8", 200)
+    coverage[95:101] = 0
+    coverage[:, 60:65] = 0
+    image = to_emnist(flat(paint(np.pad(coverage, 40))))
+    assert difference(image, reference("8")) < 0.2
+
+
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("edge", range(4))
+def test_a_glyph_that_touches_the_border_survives(character, edge):
+    coverage = draw(character, 150)  # 2 px of paper around it: none is left on one side
+    cut = np.rot90(np.rot90(np.pad(coverage, 15), edge)[18:], -edge)
+    picture = flat(paint(np.ascontiguousarray(cut)))
+    assert difference(to_emnist(picture), reference(character)) < 0.15
+
+
+@pytest.mark.parametrize("character", ["2", "K"])
+def test_a_hair_thin_line_in_a_6000_px_scan_survives(character):
+    coverage = place(draw(character, 5000, 0.011), 6000, 6000)  # 2 to 3 px wide
+    image = to_emnist(flat(paint(coverage)))
+    assert difference(image, reference(character, 2.0)) < 0.2
+
+
+@pytest.mark.parametrize("character", ["2", "K", "i"])
+def test_12_px_are_enough_to_find_it(character):
+    picture = flat(paint(draw(character, 12)))
+    assert difference(to_emnist(picture), reference(character)) < 0.5
+
+
+# --------------------------------------------------------------------------- blank, and several
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30, 30), (200, 300), (900, 700)])
+@pytest.mark.parametrize(
+    ("noise", "shade", "level"), [(0, 0, 255), (0, 0, 0), (3, 0, 220), (15, 0, 128), (4, 0.6, 200)]
+)
+def test_a_blank_picture_is_said_to_be_blank(size, noise, shade, level):
+    picture = photograph(np.full((*size, 3), level, np.float32), 1, noise, shade)
+    with pytest.raises(PictureError, match="^blank: no ink found$"):
+        to_emnist(picture)
+
+
+@pytest.mark.parametrize("side", [80, 200, 700])
+def test_a_blank_page_with_a_dark_edge_is_blank(side):
+    colours = np.full((side, side, 3), 220, np.float32)
+    colours[:, : side // 15] = 30
+    with pytest.raises(PictureError, match="blank"):
+        to_emnist(photograph(colours))
+
+
+def test_several_characters_give_a_note_and_one_does_not():
+    both = np.hstack([np.pad(draw("K", 120), 20), np.pad(draw("2", 120), 20)])
+    image, notes = convert(flat(paint(both)))
+    assert notes == ["several characters?"]
+    assert sides(image)[4] in (21, 22, 23)  # the whole is read
+    for character in GLYPHS:
+        assert convert(flat(paint(np.pad(draw(character, 120), 20))))[1] == []
+
+
+# ------------------------------------------------------------------------------------ the files
+
+
+def png(width, height, depth, kind, rows, extra=b""):
+    """A PNG file, chunk by chunk; `rows` is the raw data with its filter bytes."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + head + extra + body + chunk(b"IEND", b"")
+
+
+def encode(kind, array):
+    return cv2.imencode(kind, array)[1].tobytes()
+
+
+PAGE = flat(paint(place(draw("2", 60), 90, 90)))
+
+
+def line_of(path):
+    """The one line of the PictureError that reading `path` raises."""
+    with pytest.raises(PictureError) as error:
+        read_picture(path)
+    line = str(error.value)
+    assert "\n" not in line and 3 < len(line) < 100
+    return line
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"", "is empty (0 bytes)"),
+        (b"hello, world\n", "not a picture that OpenCV can read"),
+        (b"\x00", "not a picture that OpenCV can read"),
+        (encode(".png", PAGE)[:200], "not a picture that OpenCV can read"),
+        (encode(".jpg", PAGE)[:200], "not a picture that OpenCV can read"),
+        (png(8, 8, 8, 2, bytes(100)), "not a picture that OpenCV can read"),
+    ],
+    ids=["empty", "text", "one byte", "png cut", "jpeg cut", "png short"],
+)
+def test_a_file_that_is_no_picture_gives_one_line(tmp_path, capfd, data, line):
+    path = tmp_path / "x.png"
+    path.write_bytes(data)
+    assert line_of(path) == line
+    assert capfd.readouterr() == ("", "")  # neither OpenCV nor libpng adds its own
+
+
+def test_what_is_no_regular_file_gives_one_line(tmp_path):
+    assert line_of(tmp_path / "none.png") == "no such file"
+    assert line_of(tmp_path) == "is a directory"
+    assert "null" in line_of("a\0b")
+    assert line_of(os.devnull) == "not a regular file"
+    os.mkfifo(tmp_path / "fifo.png")
+    assert line_of(tmp_path / "fifo.png") == "not a regular file"
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    assert line_of(tmp_path / "loop.png") == "a loop of symbolic links"
+    assert "too long" in line_of(tmp_path / ("x" * 300)).lower()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_named_so(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(encode(".png", PAGE))
+    path.chmod(0)
+    assert line_of(path) == "no permission to read it"
+
+
+def test_a_huge_sparse_file_is_not_loaded(tmp_path):
+    with (tmp_path / "x.png").open("wb") as file:
+        file.truncate(2**31)
+    assert line_of(tmp_path / "x.png") == "too large: more than 256 MiB"
+
+
+TIFF = [(256, 30000), (257, 30000), (258, 8), (259, 1), (262, 1), (273, 120), (277, 1), (279, 9)]
+BOMBS = {
+    "png": png(30000, 30000, 8, 2, bytes(99)),
+    "ppm": b"P6\n30000 30000\n255\n" + bytes(99),
+    "bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 99, 0, 0, 54, 40, 30000, 30000, 1, 24, *[0] * 6),
+    "gif": b"GIF89a"
+    + struct.pack("<HHBBB", 30000, 30000, 0x80, 0, 0)
+    + bytes(6)
+    + b","
+    + struct.pack("<HHHHB", 0, 0, 30000, 30000, 0)
+    + b"\2\2\x44\1\0;",
+    "tiff": b"II*\0\x08\0\0\0\x08\0"
+    + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in TIFF)
+    + bytes(99),
+}
+
+
+def test_a_decompression_bomb_is_refused_before_memory_goes_up(tmp_path):
+    for kind, data in BOMBS.items():
+        (tmp_path / f"x.{kind}").write_bytes(data)
+    code = """if True:
+        import resource, sys, picture
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for path in sys.argv[1:]:
+            try:
+                picture.read_picture(path)
+            except picture.PictureError as error:
+                print(error)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    paths = [str(tmp_path / f"x.{kind}") for kind in BOMBS]
+    run = subprocess.run(  # its own process, where picture comes before cv2
+        [sys.executable, "-c", code, *paths],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    *lines, kilobytes = run.stdout.splitlines()
+    assert lines == ["too large: more than 64 megapixels"] * len(BOMBS) and run.stderr == ""
+    assert int(kilobytes) < 20_000  # each of the pictures would have 0.9 to 2.7 GB
+
+
+def test_names_with_newlines_and_other_scripts(tmp_path):
+    for name in ("héé 手書き.png", "two\nlines.png", " .png", "-x.png"):
+        (tmp_path / name).write_bytes(encode(".png", PAGE))
+        assert np.array_equal(read_picture(tmp_path / name), PAGE)
+        assert np.array_equal(read_picture(str(tmp_path / name)), PAGE)
+
+
+GREY = PAGE[..., 0]
+WHITE = np.full_like(PAGE, 255)
+NAN = PAGE.astype(np.float32) / 255
+NAN[:5, :5] = np.nan
+NAN[5, 5] = np.inf
+KINDS = {
+    "grey": encode(".png", GREY),
+    "16 bits": encode(".png", PAGE.astype(np.uint16) * 257),
+    "opaque": encode(".png", np.dstack([PAGE, WHITE[..., 0]])),
+    "alpha only": encode(".png", np.dstack([WHITE * 0, 255 - GREY])),
+    "alpha only, white": encode(".png", np.dstack([WHITE, 255 - GREY])),
+    "alpha only, inverted": encode(".png", np.dstack([WHITE, GREY])),
+    "grey and alpha": png(
+        90, 90, 8, 4, b"".join(b"\0" + np.dstack([r * 0, 255 - r]).tobytes() for r in GREY)
+    ),
+    "palette": png(
+        90, 90, 8, 3, b"".join(b"\0" + (r < 128).tobytes() for r in GREY),
+        struct.pack(">I", 6) + b"PLTE" + b"\xff\xff\xff\0\0\xff"
+        + struct.pack(">I", zlib.crc32(b"PLTE\xff\xff\xff\0\0\xff")),
+    ),
+    "jpeg": encode(".jpg", PAGE),
+    "webp": encode(".webp", PAGE),
+    "bmp": encode(".bmp", PAGE),
+    "gif": encode(".gif", PAGE),
+    "float tiff with NaN": encode(".tiff", NAN),
+    "double tiff": encode(".tiff", GREY / 255.0),
+    "pfm": encode(".pfm", PAGE.astype(np.float32)),
+    "cut-out": encode(".png", np.dstack([PAGE, np.pad(WHITE[5:-5, 5:-5, 0], 5)])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_picture_is_read(tmp_path, kind):
+    path = tmp_path / "x"
+    path.write_bytes(KINDS[kind])
+    picture = read_picture(path)
+    assert picture.shape == (90, 90, 3) and picture.dtype == np.uint8
+    assert difference(to_emnist(picture), to_emnist(PAGE)) < TOLERANCE
+
+
+def test_an_animation_gives_its_first_frame(tmp_path):
+    animation = cv2.Animation()
+    animation.frames = [np.dstack([p, WHITE[..., 0]]) for p in (PAGE, WHITE, PAGE[::-1])]
+    animation.durations = [100] * 3
+    for kind in (".png", ".webp", ".gif"):
+        (tmp_path / "x").write_bytes(cv2.imencodeanimation(kind, animation)[1].tobytes())
+        image = to_emnist(read_picture(tmp_path / "x"))
+        assert difference(image, to_emnist(PAGE)) < TOLERANCE
+
+
+def test_exif_turns_the_picture_upright(tmp_path):
+    shown = PAGE[:, :80]
+    turn = {  # how a camera stores what was seen, for each of EXIF's orientations
+        1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
+        5: lambda p: p.transpose(1, 0, 2), 6: lambda p: np.rot90(p, 1),
+        7: lambda p: np.rot90(p, 2).transpose(1, 0, 2), 8: lambda p: np.rot90(p, -1),
+    }  # fmt: skip
+    for orientation, stored in turn.items():
+        for order, letters in (("<", b"II*\0"), (">", b"MM\0*")):
+            entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+            exif = letters + struct.pack(order + "IH", 8, 1) + entry + bytes(4)
+            jpeg = encode(".jpg", np.ascontiguousarray(stored(shown)))
+            marker = b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif
+            (tmp_path / "x.jpg").write_bytes(jpeg[:2] + marker + jpeg[2:])
+            picture = read_picture(tmp_path / "x.jpg")
+            assert picture.shape == shown.shape
+            assert np.abs(picture.astype(int) - shown).mean() < 3, orientation
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from(sorted(KINDS)), st.randoms(use_true_random=False))
+def test_a_damaged_picture_is_read_or_named(kind, random):
+    import tempfile
+
+    data = bytearray(KINDS[kind])
+    for _ in range(random.randint(1, 8)):
+        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x"
+        path.write_bytes(data[: random.randint(1, len(data))] if random.random() < 0.3 else data)
+        try:
+            image = to_emnist(read_picture(path))
+        except PictureError as error:
+            assert "\n" not in str(error)
+        else:
+            assert image.shape == (28, 28) and np.isfinite(image).all() and image.max() == 1
+
+
+def test_reading_in_threads_gives_the_console_back(tmp_path):
+    """Decoders are silenced for the whole process: the last reader must undo it."""
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    before = os.fstat(2)
+
+    def read(_):
+        with pytest.raises(PictureError):
+            read_picture(tmp_path / "broken.png")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(read, range(400)))
+    after = os.fstat(2)
+    assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
