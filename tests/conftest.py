@@ -9,6 +9,7 @@ import hashlib
 import http.server
 import os
 import struct
+import subprocess
 import sys
 import threading
 import urllib.request
@@ -21,9 +22,12 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["NO_GCE_CHECK"] = "true"  # or TFDS asks a cloud's metadata server where it runs
 
+import picture  # noqa: F401  isort: skip (before cv2, whose limit on a picture's size it sets)
+
 import cv2
 import numpy as np
 import pytest
+import xvfb
 
 from model import CHARACTERS
 
@@ -96,26 +100,53 @@ def archive_url(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def emnist_builder(archive_url):
-    """TFDS's real EMNIST builder, told the small archive's address, checksum and size."""
+def stalling_url(archive_url):
+    """The same archive, of which only the first half ever comes."""
+    with urllib.request.urlopen(archive_url) as response:
+        archive = response.read()
+    over = threading.Event()
+
+    class Stalling(_QuietHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(archive)))
+            self.end_headers()
+            self.wfile.write(archive[: len(archive) // 2])
+            over.wait(60)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/gzip.zip"
+        over.set()
+        server.shutdown()
+
+
+def point_emnist_to(url):
+    """Tells TFDS's real EMNIST builder another address and number of images; returns it."""
     import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download import checksums
 
     builder = tfds.builder_cls("emnist")
-    before = builder.URL
-    builder.URL = archive_url
+    builder.URL = url
+    for config in builder.BUILDER_CONFIGS:
+        classes = 26 if config.name == "letters" else CLASSES[config.name]
+        config.train_examples = classes * TRAIN_PER_CLASS
+        config.test_examples = classes * TEST_PER_CLASS
+    return builder
+
+
+@pytest.fixture(scope="session")
+def emnist_builder(archive_url):
+    """TFDS's real EMNIST builder, told the small archive's address, checksum and size."""
+    from tensorflow_datasets.core.download import checksums
+
+    builder = point_emnist_to(archive_url)
     with urllib.request.urlopen(archive_url) as response:
         archive = response.read()
     for url in (archive_url, archive_url + ".gone"):
         builder.url_infos[url] = checksums.UrlInfo(
             size=len(archive), checksum=hashlib.sha256(archive).hexdigest(), filename="gzip.zip"
         )
-    for config in builder.BUILDER_CONFIGS:
-        classes = 26 if config.name == "letters" else CLASSES[config.name]
-        config.train_examples = classes * TRAIN_PER_CLASS
-        config.test_examples = classes * TEST_PER_CLASS
-    yield builder
-    builder.URL = before
+    return builder
 
 
 @pytest.fixture(scope="session")
@@ -126,3 +157,37 @@ def emnist_dir(emnist_builder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tensorflow_datasets")
     data.load("emnist", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def screen():
+    """A virtual screen of 1920x1080; its DISPLAY."""
+    if xvfb.MISSING:
+        pytest.skip(f"needs {' and '.join(xvfb.MISSING)}")
+    with xvfb.virtual_screen() as display:
+        yield display
+
+
+@pytest.fixture
+def open_window(screen):
+    """Runs a command on the screen until it shows its window; kills it at the end of the test."""
+    processes = []
+
+    def start(command, env=os.environ, **options):
+        processes.append(
+            subprocess.Popen(
+                [*map(str, command)],
+                env={**env, "DISPLAY": screen},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                **options,
+            )
+        )
+        return xvfb.Window(processes[-1], screen)
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()

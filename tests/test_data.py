@@ -1,11 +1,14 @@
 """The data: EMNIST through TFDS's real builder, upright; order and augmentation by (seed, step)."""
 
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS, emnist_examples
+from conftest import CLASSES, ROOT, TEST_PER_CLASS, TRAIN_PER_CLASS, emnist_examples
 
 import data
 from model import CHARACTERS
@@ -190,3 +193,31 @@ def test_each_augmentation_moves_an_image_a_little_and_never_mirrors_it(change):
     plain, mirrored = an_f()[0, :, :, 0], an_f()[0, :, ::-1, 0]
     for image in moved[:16, :, :, 0]:
         assert likeness(plain, image) > likeness(mirrored, image)
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+import conftest, data
+conftest.point_emnist_to(sys.argv[3])
+data.load("emnist", Path(sys.argv[4]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["download", "preparation"])
+def test_killed_while_it_prepares_data_the_next_start_begins_that_anew(
+    moment, emnist_builder, archive_url, stalling_url, tmp_path
+):
+    url = stalling_url if moment == "download" else archive_url
+    sign = "downloads/*" if moment == "download" else "emnist/**/incomplete.*/*train*"
+    line = [sys.executable, "-c", PREPARE, str(ROOT), str(ROOT / "tests"), url, str(tmp_path)]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(tmp_path.glob(sign)):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert not any(tmp_path.glob("emnist/byclass/3*")), "it was killed too late"
+    loaded = data.load("emnist", tmp_path)
+    assert len(loaded.test[1]) == 62 * TEST_PER_CLASS

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -367,3 +368,32 @@ def test_a_checkpoint_folder_that_cannot_be_is_one_line(place, emnist_dir, tmp_p
     (tmp_path / place).write_text("in the way")
     with pytest.raises(resume.ResumeError, match="cannot be used for checkpoints"):
         mytrain.train(**settings(emnist_dir, tmp_path))
+
+
+def test_tensorboard_itself_shows_the_curves(whole):
+    """The real server on the run's folder: its runs, and a curve through its own interface."""
+    line = [sys.executable, "-m", "tensorboard.main", "--logdir", str(whole / "tblogs")]
+    line += ["--port", "0", "--load_fast=false"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    try:
+        for text in process.stderr:
+            if found := re.search(r"http://localhost:(\d+)/", text):
+                break
+        address = f"http://localhost:{found.group(1)}/data/plugin/scalars"
+        deadline = time.monotonic() + 30
+        tags = {}
+        while len(tags) < 2 and time.monotonic() < deadline:
+            with urllib.request.urlopen(f"{address}/tags") as answer:
+                tags = json.load(answer)
+            time.sleep(0.2)
+        state, _ = newest_state(whole)
+        assert set(tags) == {
+            f"LeNet/{state['log_name']}/{part}" for part in ("train", "validation")
+        }
+        run = f"LeNet/{state['log_name']}/validation"
+        with urllib.request.urlopen(f"{address}/scalars?run={run}&tag=epoch_accuracy") as answer:
+            points = json.load(answer)
+        assert [step for _, step, _ in points] == [0, 1]
+    finally:
+        process.kill()
+        process.wait()

@@ -51,19 +51,13 @@ def prepare(folder):
     import threading
     from functools import partial
 
-    import tensorflow_datasets as tfds
-
     import data
 
     conftest.write_emnist_archive(folder / "gzip.zip")
     handler = partial(conftest._QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        builder = tfds.builder_cls("emnist")
-        builder.URL = f"http://127.0.0.1:{server.server_port}/gzip.zip"
-        config = builder.BUILDER_CONFIGS[0]
-        config.train_examples = 62 * conftest.TRAIN_PER_CLASS
-        config.test_examples = 62 * conftest.TEST_PER_CLASS
+        conftest.point_emnist_to(f"http://127.0.0.1:{server.server_port}/gzip.zip")
         data.load("emnist", folder / "data")
         server.shutdown()
     return folder / "data"
