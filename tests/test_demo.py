@@ -11,20 +11,20 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
+import cv2
+import h5py
+import keras
+import numpy as np
+import pytest
+
+import answers
+import demo
+import model
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import demo  # noqa: E402  isort: skip (before cv2)
-import cv2  # noqa: E402
-import h5py  # noqa: E402
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-
-import model  # noqa: E402
-
 POSIX = os.name == "posix"
 LINE = re.compile(
     r"^(\S.*?) {3,}(\S+) +([\d.]+) %   (\S+) +([\d.]+) %   (\S+) +([\d.]+) %(?:   (.*))?$"
@@ -118,70 +118,32 @@ def clone(weights, tmp_path):
     """A fresh clone with three pictures and shipped weights; returns its folder."""
     folder = tmp_path / "clone"
     folder.mkdir()
-    for name in ("demo.py", "model.py", "picture.py", "panel.py"):
-        shutil.copy(ROOT / name, folder)
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, folder)
     for number, character in ((1, "L"), (2, "7"), (10, "O")):
         write_picture(folder / "assets" / f"{number}.png", character)
     shutil.copytree(weights.parent, folder / "checkpoints" / "shipped")
     return folder
 
 
-def start(folder, *arguments, display=None, **options):
-    """demo.py as a process of its own, on `display` or without one."""
+def bare_environment():
+    """Without a display, and with TensorFlow as loud as it comes."""
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "TF_CPP_MIN_LOG_LEVEL")
-    env = {key: value for key, value in os.environ.items() if key not in hidden}
-    env["PYTHONIOENCODING"] = "utf-8"
-    if display:
-        env["DISPLAY"] = display
+    kept = {key: value for key, value in os.environ.items() if key not in hidden}
+    return kept | {"PYTHONIOENCODING": "utf-8"}
+
+
+def start(folder, *arguments, **options):
+    """demo.py as a process of its own, without a display."""
     return subprocess.Popen(
         [sys.executable, str(folder / "demo.py"), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env=env,
+        env=bare_environment(),
         **options,
     )
-
-
-@pytest.fixture
-def screen():
-    """A virtual screen of 1920x1080; gives its DISPLAY."""
-    missing = [name for name in ("Xvfb", "xdotool") if not shutil.which(name)]
-    if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed")
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", "1", "-screen", "0", "1920x1080x24", "-nolisten", "tcp"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    yield f":{server.stdout.readline().decode().strip()}"
-    server.terminate()
-    server.wait(10)
-
-
-def xdotool(display, *arguments):
-    done = subprocess.run(
-        ["xdotool", *map(str, arguments)],
-        env=os.environ | {"DISPLAY": display},
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
-    return done.stdout.strip()
-
-
-def wait_for(condition, process, seconds=60):
-    """Polls until the condition gives something; fails when the process ends or time is up."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    process.kill()
-    pytest.fail(f"waited in vain; {process.communicate()}")
 
 
 # ------------------------------------------------------------------------------- the lines printed
@@ -281,13 +243,14 @@ def test_sheet_holds_all_pictures(run, tmp_path):
 def test_a_folder_of_bad_files_gives_a_line_each(run, tmp_path):
     folder = tmp_path / "in"
     whole = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8))
+    huge = b"IHDR" + (30_000).to_bytes(4, "big") * 2 + whole[24:29]  # 2.7 GB
     good = [write_picture(folder / name, "L") for name in ("good.png", "gut_äß.png", "漢字.png")]
     bad = {
         "empty.png": b"",
         "text.png": b"this is not a picture",
         "truncated.png": whole[:40],
         "blank.png": encoded(np.full((50, 50, 3), 255, np.uint8)),
-        "bomb.png": whole[:16] + (30_000).to_bytes(4, "big") * 2 + whole[24:],
+        "bomb.png": whole[:12] + huge + zlib.crc32(huge).to_bytes(4, "big") + whole[33:],
         "pickle.png": pickle.dumps({"a": 1}),
     }
     for name, content in bad.items():
@@ -351,11 +314,12 @@ def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatc
         write_picture(tmp_path / "in" / f"{number}.png", "L7O"[number % 3])
     monkeypatch.setattr(demo, "BATCH", 5)
     sizes = []
-    monkeypatch.setattr(
-        demo,
-        "save_answers",
-        lambda pool, entries, folders: sizes.append([e.picture is not None for e in entries]) or 0,
-    )
+
+    def save_answers(pool, entries, folders):
+        sizes.append([entry.picture is not None for entry in entries])
+        return []
+
+    monkeypatch.setattr(answers, "save_answers", save_answers)
     out = run("in")[1]
     assert [LINE.match(line)[2] for line in out[1:-1]] == list("L7O" * 8)[:23]
     assert [len(size) for size in sizes] == [5, 5, 5, 5, 3] and all(map(all, sizes))
@@ -416,7 +380,7 @@ def test_names_that_collide_are_numbered_and_stay(run, tmp_path):
         assert run("in")[0] == 0
         now = saved(tmp_path / "in")
         assert len(now) == len({name.casefold() for name in now}) == len(names)
-    sources = [demo.source_of(tmp_path / "in" / "predictions", name) for name in now]
+    sources = [answers.source_of(tmp_path / "in" / "predictions" / name) for name in now]
     assert sorted(sources) == sorted(names)
 
 
@@ -496,7 +460,7 @@ def test_predict_of_none_one_and_more_than_a_batch(weights, monkeypatch):
 
 
 def test_newest_training_is_the_default_then_the_shipped(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("weights.CHECKPOINTS", tmp_path)
     with pytest.raises(demo.WeightsError, match="python mytrain.py"):
         demo.get_model()
     for age, name in enumerate(("ResNet/best", "LeNet/best", "shipped/ResNet", "shipped/best")):
@@ -574,15 +538,8 @@ def test_bad_sidecars_are_refused_in_one_line(run, weights, tmp_path):
     for text in ("", "[]", "{", "[" * 100_000, "\xff", '{"model": ' + "9" * 2_000_000 + "}"):
         path.with_name("best.json").write_text(text, "latin-1")
         refusal(run, path)
-    assert (
-        "upper"
-        in run(
-            "x.png",
-            "--charset",
-            "upper",
-            weights=write_sidecar(path, characters=[str(n) for n in range(62)]),
-        )[2][0]
-    )
+    write_sidecar(path, characters=[str(n) for n in range(62)])
+    assert "upper" in run("x.png", "--charset", "upper", weights=path)[2][0]
 
 
 def test_hostile_weights_files_are_refused_before_they_are_read(run, network, tmp_path):
@@ -737,43 +694,34 @@ def test_ctrl_c_ends_without_a_traceback(clone):
 
 
 # -------------------------------------------------------------------------------------- windows
-def test_windows_show_one_picture_after_the_other(clone, screen):
-    process = start(clone, display=screen)
-
-    def title():
-        window = xdotool(screen, "search", "--name", "^monitor")
-        return window and xdotool(screen, "getwindowname", window.split()[0])
-
-    wait_for(lambda: title() == "monitor (1/3)", process)
-    window = xdotool(screen, "search", "--name", "^monitor").split()[0]
-    assert "Position: 960,540" in xdotool(screen, "getwindowgeometry", window)
-    xdotool(screen, "windowfocus", window)
+def test_windows_show_one_picture_after_the_other(clone, open_window):
+    window = open_window([sys.executable, clone / "demo.py"], bare_environment())
+    assert window.title() == "monitor (1/3)"
+    assert window.geometry()[:2] == (960, 540)
     for key, shown in (("space", "2/3"), ("BackSpace", "1/3"), ("space", "2/3"), ("x", "3/3")):
-        xdotool(screen, "key", "--window", window, key)
-        wait_for(lambda: title() == f"monitor ({shown})", process, 20)  # noqa: B023
-    xdotool(screen, "key", "--window", window, "s")
+        window.xdotool("key", key)
+        window.wait_until(lambda shown=shown: window.title() == f"monitor ({shown})")
+    window.xdotool("key", "s")
     panels = clone / "assets" / "predictions"
-    wait_for(lambda: list(panels.glob("panel_10*")), process, 20)
-    xdotool(screen, "key", "--window", window, "q")
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (0, "")
+    window.wait_until(lambda: list(panels.glob("panel_10*")))
+    window.xdotool("key", "q")
+    code, _, err = window.end()
+    assert (code, err) == (0, "")
 
 
-def test_drawing_pad_reads_and_saves(clone, screen):
+def test_drawing_pad_reads_and_saves(clone, open_window):
     (clone / "assets" / "drawing_1.png").write_bytes(b"in use")
-    process = start(clone, "--draw", display=screen)
-    window = wait_for(lambda: xdotool(screen, "search", "--name", "^monitor"), process)
+    window = open_window([sys.executable, clone / "demo.py", "--draw"], bare_environment())
     x, y = 960 + 100, 540 + 100
-    xdotool(screen, "mousemove", x, y, "mousedown", 1, "mousemove", x, y + 200)
-    xdotool(screen, "mousemove", x + 120, y + 200, "mouseup", 1)
+    window.xdotool("mousemove", x, y, "mousedown", 1, "mousemove", x, y + 200)
+    window.xdotool("mousemove", x + 120, y + 200, "mouseup", 1)
     time.sleep(0.5)
-    xdotool(screen, "windowfocus", window)
-    xdotool(screen, "key", "--window", window, "s")
+    window.xdotool("key", "s")
     drawing = clone / "assets" / "drawing_2.png"
-    wait_for(lambda: drawing.exists() and drawing.stat().st_size, process, 20)
-    xdotool(screen, "key", "--window", window, "Escape")
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (0, "")
+    window.wait_until(lambda: drawing.exists() and drawing.stat().st_size)
+    window.xdotool("key", "Escape")
+    code, _, err = window.end()
+    assert (code, err) == (0, "")
     assert (cv2.imread(str(drawing)) < 255).any()
     assert (clone / "assets" / "drawing_1.png").read_bytes() == b"in use"
 

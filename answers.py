@@ -1,0 +1,192 @@
+"""Where answers go on disk: the predictions/ folder beside the pictures, the files asked for.
+
+A picture `x.jpg` that was read as A is saved as `predictions/A_x.png`. Where that name is taken,
+case ignored, by another picture or by a file that is not ours, it becomes `A_x_2.png`, ... Each
+file names its picture in a PNG text chunk, so that a second run replaces its own answer to the same
+picture, and nothing else is ever overwritten, deleted or read again.
+
+An entry is one of demo.py's: its `file`, its `picture` (uint8 BGR) and its `readings`, pairs
+(character, probability), best first.
+"""
+
+import collections
+import contextlib
+import csv
+import io
+import itertools
+import os
+import re
+import stat
+import urllib.parse
+import zlib
+from pathlib import Path
+
+import cv2
+
+FOLDER = "predictions"
+TEXT_CHUNK = b"tEXtdemo.py\0"  # then the answer's name, "/", the picture's name, both quoted
+PNG_HEAD = 33  # bytes of a PNG's signature and first chunk
+
+
+# ---------------------------------------------------------------------------------- predictions/
+def save_answers(pool, entries, folders):
+    """Saves a batch of answers in threads.
+
+    Args:
+        pool: executor of `concurrent.futures`.
+        entries: the batch, all of them read.
+        folders: a dict, empty at first, to be given again with the next batch: from a folder to
+            its Answers, None where it can have none.
+
+    Returns:
+        (path, reason) of each file or folder that could not be written.
+    """
+    jobs, failures = [], []
+    for entry in entries:
+        folder, source = os.path.split(entry.file)
+        folder = os.path.realpath(folder)
+        try:
+            if folder not in folders:
+                folders[folder] = None  # what stops it is said once
+                folders[folder] = Answers(folder)
+            if folders[folder] is not None:
+                path = folders[folder].place(source, entry.readings[0][0])
+                jobs.append((path, source, entry.picture))
+        except OSError as error:
+            failures.append((error.filename, f"answers are not saved: {error.strerror}"))
+    reasons = pool.map(lambda job: _save(*job), jobs)
+    return failures + [(job[0], f"not saved: {why}") for job, why in zip(jobs, reasons) if why]
+
+
+class Answers:
+    """One predictions/ folder: which names are free, which files are ours."""
+
+    def __init__(self, pictures_folder):
+        self.folder = Path(pictures_folder, FOLDER)
+        self.folder.mkdir(exist_ok=True)
+        self.taken = collections.Counter()  # names, case ignored
+        self.ours = collections.defaultdict(list)  # picture's name -> names of our answers to it
+        for path in self.folder.iterdir():
+            self._take(path.name, source_of(path))
+
+    def _take(self, name, source):
+        self.taken[name.casefold()] += 1
+        if source:
+            self.ours[source].append(name)
+
+    def place(self, source, character):
+        """The path for a new answer, free; what an earlier run answered is removed."""
+        for name in self.ours.pop(source, []):
+            (self.folder / name).unlink(missing_ok=True)
+            self.taken[name.casefold()] -= 1
+        safe = re.sub(r"[^\w.+-]", lambda match: f"%{ord(match[0]):02X}", character)
+        stem = f"{safe}_{Path(source).stem}"
+        endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+        names = (f"{stem}{ending}.png" for ending in endings)
+        free = next(name for name in names if not self.taken[name.casefold()])
+        self._take(free, source)
+        return self.folder / free
+
+
+def _save(path, source, picture):
+    """Writes the picture as PNG, never over a file. Returns None, or why it could not."""
+    try:
+        content = png(picture)
+        names = (urllib.parse.quote(os.fsencode(name), safe="") for name in (path.name, source))
+        chunk = TEXT_CHUNK + "/".join(names).encode()
+        length, check = len(chunk) - 4, zlib.crc32(chunk)
+        chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
+        write_new(path, content[:PNG_HEAD] + chunk + content[PNG_HEAD:])
+    except (OSError, cv2.error) as error:
+        return getattr(error, "strerror", None) or str(error)
+
+
+def source_of(path):
+    """Name of the picture that a file answers; None for a file that this program did not write."""
+    try:
+        if path.suffix != ".png" or not stat.S_ISREG(path.lstat().st_mode):
+            return None
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return None
+    size = int.from_bytes(head[PNG_HEAD : PNG_HEAD + 4], "big")
+    chunk = head[PNG_HEAD + 4 : PNG_HEAD + 8 + size]
+    if not chunk.startswith(TEXT_CHUNK):
+        return None
+    own, _, source = chunk.removeprefix(TEXT_CHUNK).partition(b"/")
+    own, source = (os.fsdecode(urllib.parse.unquote_to_bytes(part)) for part in (own, source))
+    return source if own == path.name else None  # a copy under another name is the user's
+
+
+def without_answers(folder, names):
+    """Those of a folder's file names that are pictures, not answers of an earlier run."""
+    if os.path.basename(os.path.abspath(folder)) != FOLDER:
+        return names
+    return [name for name in names if not source_of(Path(folder, name))]
+
+
+# ----------------------------------------------------------------------------------- whole files
+def png(picture):
+    """The bytes of a PNG file."""
+    return cv2.imencode(".png", picture)[1].tobytes()
+
+
+def csv_table(entries):
+    """The --csv file as bytes; a name that is no text keeps its bytes."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["file", "character", "confidence", "second", "third"])
+    for entry in entries:
+        first, *others = [character for character, _ in entry.readings]
+        row = [entry.file, first, f"{entry.readings[0][1]:.4f}", *others, "", ""]
+        table.writerow(row[:5])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def save_drawing(folder, picture):
+    """Saves a drawing of --draw as the next free drawing_<number>.png; returns its path."""
+    folder.mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        path = folder / f"drawing_{number}.png"
+        with contextlib.suppress(FileExistsError):
+            write_new(path, png(picture))
+            return path
+
+
+def write_new(path, content):
+    """Writes a file that must not exist yet, whole or not at all."""
+    file = path.open("xb")
+    try:
+        with file:
+            file.write(content)
+    except OSError:
+        path.unlink()
+        raise
+
+
+def check_output(path, inputs):
+    """OSError where `write_whole` would fail, or would write over one of the input files."""
+    if os.path.exists(path) and os.path.realpath(path) in set(map(os.path.realpath, inputs)):
+        raise FileExistsError(None, "it is one of the pictures")
+    write_whole(path, None)
+
+
+def write_whole(path, content):
+    """Writes a file that appears only once it is whole; with None it only tries whether it can."""
+    if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout
+        if os.path.isdir(path):
+            raise IsADirectoryError(None, "a folder")
+        if content is not None:
+            Path(path).write_bytes(content)
+        return
+    target = os.path.realpath(path)  # a link stays a link
+    part = Path(f"{target}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content or b"")
+        if content is not None:
+            part.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()

@@ -1,0 +1,403 @@
+"""Reads pictures of handwritten characters: a line, a window and a saved file for each.
+
+    python demo.py                          # assets/*.png
+    python demo.py scan.jpg notes/          # these files and folders instead
+    python demo.py --draw                   # draw with the mouse and watch it being read
+
+The weights are those of the user's newest training, else the shipped ones; the first line says
+which. Other programs import `get_model`, `read_picture`, `to_emnist` and `predict` from here.
+
+On 2 cores the network takes 0.9 ms a picture in batches of 256, 60 ms with a `model.predict` each;
+the time from start to end for one picture is 0.8 to 1.2 times that of `import tensorflow` alone.
+
+A picture `x.jpg` that was read as A is saved as `predictions/A_x.png` beside it. A second run
+replaces its own answer to the same picture; nothing else is ever overwritten or deleted.
+
+Exit codes: 0 all read, 1 something could not be read or saved, 2 bad usage or no usable weights,
+130 Ctrl-C.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import io
+import itertools
+import os
+import re
+import string
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before cv2, for which `picture` sets a limit on the size of pictures.
+from picture import PictureError, convert, read_picture, to_emnist  # isort: skip
+
+import numpy as np
+
+import answers
+import panel
+from pad import drawing_pad
+from weights import (
+    WeightsError,
+    describe,
+    find_weights,
+    get_model,
+    printable,
+    quiet_libraries,
+    read_sidecar,
+    relative,
+    shown,
+    start_network,
+)
+
+__all__ = ["get_model", "predict", "read_picture", "to_emnist"]  # for other programs
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+ENDINGS = frozenset(  # what OpenCV decodes
+    ".avif .bmp .dib .exr .gif .hdr .jp2 .jpe .jpeg .jpg .pbm .pfm .pgm .pic .png .pnm .ppm .pxm "
+    ".ras .sr .tif .tiff .webp".split()
+)
+
+# Reading
+UNSURE_BELOW = 0.5  # confidence; provisional
+BATCH = 256  # pictures; memory stays flat however many there are
+BATCH_BYTES = 256 * 2**20  # a batch of photographs ends earlier
+THREADS = min(4, os.cpu_count() or 1)  # read and convert; OpenCV works outside Python's lock
+CHARSETS = {
+    "digits": set(string.digits),
+    "upper": set(string.ascii_uppercase),
+    "lower": set(string.ascii_lowercase),
+    "letters": set(string.ascii_letters),
+    "all": None,
+}
+
+
+@dataclass
+class Entry:
+    """One picture on its way; `picture` and `image` are dropped once its line is printed."""
+
+    file: str
+    error: str | None = None
+    picture: np.ndarray | None = None
+    image: np.ndarray | None = None
+    notes: tuple = ()
+    readings: tuple = ()  # three of (character, probability), best first
+
+    @property
+    def unsure(self):
+        return is_unsure(self.readings)
+
+
+# --------------------------------------------------------------------------------- probabilities
+def predict(model, pictures):
+    """Reads pictures.
+
+    Args:
+        model: from `get_model`.
+        pictures: list of uint8 BGR pictures, (height, width, 3) of any size.
+
+    Returns:
+        Probabilities, float32 (n, 62); another number of classes for other weights.
+
+    Raises:
+        PictureError: one of them is blank.
+    """
+    images = [to_emnist(picture) for picture in pictures]
+    return probabilities(model, np.asarray(images, np.float32).reshape(-1, 28, 28, 1))
+
+
+def probabilities(model, images):
+    """Images, float32 (n, 28, 28, 1) -> float32 (n, classes), a batch at a time."""
+    import keras
+
+    rows = [np.zeros((0, len(model.characters)), np.float32)]
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        if len(batch) == BATCH:  # worth half a second of compiling: 0.5 ms a picture, not 1.0
+            rows.append(model.predict_on_batch(batch))
+        else:
+            rows.append(keras.ops.convert_to_numpy(model(batch, training=False)))
+    result = np.concatenate(rows).astype(np.float32)
+    if not np.isfinite(result).all():
+        raise WeightsError("the network's answers are not finite: its weights are damaged")
+    return result
+
+
+def rank(row, characters, charset="all"):
+    """Probabilities (classes,) -> the three best ((character, probability), ...), renormalised."""
+    allowed = allowed_classes(characters, charset)
+    values = row[allowed].astype(np.float64) + 1e-30  # the sum must not be 0
+    values /= values.sum()
+    best = np.argsort(-values, kind="stable")[:3]
+    return tuple((characters[allowed[i]], float(values[i])) for i in best)
+
+
+def allowed_classes(characters, charset):
+    """The classes that may be the answer; one called "" never may."""
+    chosen = CHARSETS[charset]
+    return [i for i, c in enumerate(characters) if c and (chosen is None or c in chosen)]
+
+
+def is_unsure(readings):
+    """Whether the best answer is to be doubted; no answer is not."""
+    return bool(readings) and readings[0][1] < UNSURE_BELOW
+
+
+# -------------------------------------------------------------------------------------- pictures
+def list_pictures(arguments):
+    """Entries for all files, each once: folders in the given order, natural order within each."""
+    entries, files = [], {}  # files: folder as given -> [(name, file as given), ...]
+    endings = ENDINGS if arguments else {".png"}
+    for argument in arguments or [str(relative(ASSETS))]:
+        if not os.path.isdir(argument):
+            folder, name = os.path.split(argument)
+            files.setdefault(folder, []).append((name, argument))
+            continue
+        try:
+            names = [name for name in os.listdir(argument) if Path(name).suffix.lower() in endings]
+        except OSError as error:
+            entries.append(Entry(argument, error.strerror))
+            continue
+        if not names:
+            entries.append(Entry(argument, "no pictures in this folder"))
+        found = files.setdefault(argument, [])
+        for name in answers.without_answers(argument, names):
+            found.append((name, os.path.join(argument, name)))
+    unique = {}
+    for folder in files.values():
+        for _, file in sorted(folder, key=lambda pair: natural_order(pair[0])):
+            folder_of, name = os.path.split(file)  # a linked folder is the same folder
+            unique.setdefault((os.path.realpath(folder_of), name), Entry(file))
+    return entries + list(unique.values())
+
+
+def natural_order(name):
+    """Sort key under which 2 stands before 10 and case is ignored."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [int(part) if part.isdecimal() and part.isascii() else part for part in parts], name
+
+
+def load(entry):
+    """Reads and converts one picture; a failure becomes the entry's error."""
+    if entry.error is None:
+        try:
+            entry.picture = read_picture(entry.file)
+            entry.image, entry.notes = convert(entry.picture)
+        except PictureError as error:
+            entry.error = str(error)
+        except Exception as error:  # no picture may end the reading of all others
+            entry.error = printable(f"cannot be read: {type(error).__name__}: {error}")
+    return entry
+
+
+def ahead(pool, work, items):
+    """`map` in threads, in order, that starts at once and is never far ahead of its reader."""
+    jobs = (pool.submit(work, item) for item in items)
+    waiting = collections.deque(itertools.islice(jobs, 4 * THREADS))
+
+    def results():
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(itertools.islice(jobs, 1))
+            yield result
+
+    return results()
+
+
+def batches(entries):
+    """Lists of entries, of at most BATCH and little more than BATCH_BYTES of pictures."""
+    batch, size = [], 0
+    for entry in entries:
+        batch.append(entry)
+        size += 0 if entry.picture is None else entry.picture.nbytes
+        if len(batch) == BATCH or size > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def complain(subject, reason):
+    print(end="", flush=True)  # keeps the order where both go to one place
+    print(f"{printable(str(subject))}: {reason}", file=sys.stderr, flush=True)
+
+
+# ------------------------------------------------------------------------------------------ main
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="demo.py",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Reads pictures of single handwritten characters: prints, shows and saves the\n"
+        "answers.",
+        epilog="examples:\n"
+        "  python demo.py                        all of assets/*.png, one window each\n"
+        "  python demo.py scan.jpg notes/        a file and all pictures of a folder\n"
+        "  python demo.py notes --no-window --csv notes.csv\n"
+        "  python demo.py sums --charset digits  when you know that there are only digits\n"
+        "  python demo.py --draw                 draw with the mouse\n\n"
+        "keys in a window: any for the next, Backspace for the one before, s saves what\n"
+        "is shown, q or Esc ends.",
+    )
+    text = "pictures of any format that OpenCV reads, and folders of them (default: assets/*.png)"
+    parser.add_argument("pictures", nargs="*", metavar="FILE_OR_FOLDER", help=text)
+    add = parser.add_argument_group("reading").add_argument
+    text = "a .weights.h5 file, its .json beside it (default: your newest training, or the shipped)"
+    add("--weights", type=Path, metavar="FILE", help=text)
+    text = "what the answer may be: %(choices)s (default: %(default)s)"
+    add("--charset", choices=CHARSETS, default="all", metavar="NAME", help=text)
+    add("--draw", action="store_true", help="draw in a window; s saves the drawing into assets/")
+    add = parser.add_argument_group("output").add_argument
+    add("--no-window", action="store_true", help="open no windows")
+    text = "write file, character, confidence, second, third of all that were read"
+    add("--csv", metavar="FILE", help=text)
+    add("--sheet", metavar="FILE.png", help="write all pictures and answers as one picture")
+    options = parser.parse_intermixed_args(argv)  # `x.png --no-window y.png`
+    if options.draw and (options.pictures or options.csv or options.sheet or options.no_window):
+        parser.error("--draw goes with --weights and --charset only")
+    if options.sheet and not options.sheet.lower().endswith(".png"):
+        parser.error("--sheet: the file's name must end in .png")
+    return options
+
+
+def main(argv=None):
+    options = parse(argv)
+    for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter must not stop us
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        weights = options.weights or find_weights()
+        about = read_sidecar(weights)
+        if not allowed_classes(about["characters"], options.charset):
+            raise WeightsError(f"{shown(weights)}: knows no characters of '{options.charset}'")
+        print(describe(weights, about), flush=True)
+        code = (draw if options.draw else read)(options, weights, about)
+        print(end="", flush=True)
+        return code
+    except WeightsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `demo.py | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def read(options, weights, about):
+    """Reads all pictures: lines, saved answers, files and windows. Returns the exit code."""
+    entries = list_pictures(options.pictures)
+    for path in filter(None, (options.csv, options.sheet)):
+        try:  # found out before the work, not after it
+            answers.check_output(path, [entry.file for entry in entries])
+        except OSError as error:
+            complain(path, f"cannot be written: {error.strerror}")
+            return 2
+    failures = read_all(entries, weights, about, options.charset)
+    good = [entry for entry in entries if entry.readings]
+    unsure = sum(entry.unsure for entry in good)
+    print(f"{len(good)} read, {unsure} unsure, {len(entries) - len(good)} not read", flush=True)
+    try:
+        for path, content in ((options.csv, answers.csv_table), (options.sheet, sheet)):
+            if path:
+                answers.write_whole(path, content(good))
+    except OSError as error:
+        complain(path, f"not written: {error.strerror}")
+        failures += 1
+    if good and not options.no_window:
+        show(good)
+    return 1 if failures or len(good) < len(entries) else 0
+
+
+def read_all(entries, weights, about, charset):
+    """Gives all entries their readings, prints and saves them; the number that was not saved."""
+    width = min(48, max((len(printable(entry.file)) for entry in entries), default=0))
+    folders, failures = {}, 0
+    with quiet_libraries(), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        loaded = ahead(pool, load, entries)  # the first ones while TensorFlow starts
+        model = start_network(weights, about)
+        for batch in batches(loaded):
+            good = [entry for entry in batch if entry.error is None]
+            images = np.asarray([entry.image for entry in good], np.float32)
+            rows = probabilities(model, images.reshape(-1, 28, 28, 1))
+            for entry, row in zip(good, rows, strict=True):
+                entry.readings = rank(row, model.characters, charset)
+            for entry in batch:
+                print_line(entry, width)
+            print(end="", flush=True)
+            for path, reason in answers.save_answers(pool, good, folders):
+                complain(shown(path), reason)
+                failures += 1
+            for entry in good:
+                entry.picture = entry.image = None
+    return failures
+
+
+def print_line(entry, width):
+    """file, character, confidence, the two runners-up, what else is to be known."""
+    if entry.error is not None:
+        complain(entry.file, entry.error)
+        return
+    said = "   ".join(f"{c}  {panel.percent(p):>7}" for c, p in entry.readings)
+    notes = ["unsure"] * entry.unsure + [*entry.notes]
+    print(f"{printable(entry.file):<{width}}   {said}   {', '.join(notes)}".rstrip())
+
+
+def reread(entry):
+    """(picture, image, readings, name, unsure) of an entry, whose picture was dropped."""
+    again = load(Entry(entry.file))
+    if again.error is not None:  # deleted since
+        again.picture = np.full((1, 1, 3), 255, np.uint8)
+    return again.picture, again.image, entry.readings, entry.file, entry.unsure
+
+
+def sheet(entries):
+    """The --sheet file as bytes."""
+    return answers.png(panel.contact_sheet(map(reread, entries)))
+
+
+def show(entries):
+    """One window after the other, where there is a display."""
+    if not panel.has_display():
+        print("no display: the windows are left out")
+        return
+
+    def panel_at(index):
+        picture, image, readings, name, unsure = reread(entries[index])
+        title = "   ".join([name, *entries[index].notes])
+        return panel.draw_panel(picture, image, readings, title, unsure=unsure)
+
+    def save_path(index):
+        file = Path(entries[index].file)
+        return file.parent / answers.FOLDER / f"panel_{file.stem}.png"
+
+    try:
+        panel.show(panel_at, len(entries), save_path)
+    except OSError as error:
+        complain(error.filename, f"not saved: {error.strerror}")
+
+
+def draw(options, weights, about):
+    """The drawing pad. Returns the exit code."""
+    if not panel.has_display():
+        print("no display: --draw needs one", file=sys.stderr)
+        return 1
+    with quiet_libraries():
+        model = start_network(weights, about)
+        model.predict_on_batch(np.zeros((1, 28, 28, 1), np.float32))  # compiles: 4 ms, not 60
+
+    def read_drawing(picture):
+        try:
+            image = to_emnist(picture)
+        except PictureError:
+            return None, (), False
+        row = model.predict_on_batch(image[None, :, :, None])[0]
+        readings = rank(row, model.characters, options.charset)
+        return image, readings, is_unsure(readings)
+
+    drawing_pad(read_drawing, lambda picture: shown(answers.save_drawing(ASSETS, picture)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

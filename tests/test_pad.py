@@ -1,0 +1,167 @@
+"""pad.py: the drawing as functions; its window under Xvfb with xdotool.
+
+    pytest tests/test_pad.py
+
+The window tests run a small program with a made-up `read` on a virtual screen, draw with the mouse
+as a person would, and look at what came out.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pad import Pad
+from panel import picture_box
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# ----------------------------------------------------------------------------------- the drawing
+def ink(pad):
+    return int((pad.render() < 255).any(axis=2).sum())
+
+
+def draw(pad, *points, **erase):
+    pad.press(points[0], **erase)
+    for point in points[1:]:
+        pad.move(point)
+    pad.release()
+
+
+def test_the_pad_draws_erases_undoes_and_clears():
+    pad = Pad((200, 160))
+    assert pad.render().shape == (160, 200, 3) and ink(pad) == 0
+    draw(pad, (20, 80), (180, 80))
+    line = ink(pad)
+    assert 160 * 16 < line < 160 * 18 + 18**2  # 160 long, 16 wide, round ends, soft edges
+    draw(pad, (100, 20), (100, 140), erase=True)
+    assert ink(pad) < line - 32 * 14
+    pad.undo()
+    assert ink(pad) == line
+    pad.clear()
+    assert ink(pad) == 0
+    pad.undo()  # of the clear
+    assert ink(pad) == line
+    pad.undo()
+    pad.undo()  # of nothing
+    assert ink(pad) == 0
+
+
+def test_a_click_is_a_dot_and_moves_need_a_press():
+    pad = Pad((100, 100))
+    pad.move((50, 50))
+    assert ink(pad) == 0 and pad.changes == 0
+    draw(pad, (50, 50))
+    assert 150 < ink(pad) < 320  # a disc of 16 px
+    pad.move((90, 90))
+    assert ink(pad) < 320
+
+
+def test_the_pen_has_a_thinnest_and_a_thickest_width():
+    pad, areas = Pad((100, 100)), []
+    for steps in (-99, 99):
+        pad.change_pen(steps)
+        pad.clear()
+        draw(pad, (50, 50))
+        areas.append(ink(pad))
+    assert areas[0] < 40 and areas[1] > 1400
+
+
+def test_only_what_changes_the_drawing_counts_as_a_change():
+    pad = Pad((100, 100))
+    draw(pad, (10, 10), (20, 20), (20, 20))
+    before = pad.changes
+    pad.change_pen(1)
+    pad.toggle_eraser()
+    pad.render()
+    assert before == pad.changes == 2
+
+
+def test_a_fast_mouse_draws_round_and_a_slow_one_keeps_its_corners():
+    inked = {}
+    for step in (2, 80):
+        pad = Pad((200, 200))
+        down = [(20, y) for y in range(180, 20, -step)]
+        draw(pad, *down, *((x, 20) for x in range(20, 181, step)))
+        inked[step] = (pad.render() < 255).any(axis=2)
+        assert inked[step][20, 150] and inked[step][175, 20]
+    assert inked[2][16, 16] and not inked[80][16, 16]
+
+
+# ------------------------------------------------------------------------------------ the window
+PAD = """if True:
+    import sys, time, cv2, numpy as np, pad
+    def read(picture):
+        dark = np.argwhere((picture < 255).any(axis=2))
+        time.sleep(0.02)
+        print("read", len(dark), flush=True)
+        return np.ones((28, 28), np.float32), [("L", 0.9), ("l", 0.08), ("1", 0.02)], True
+    def save(picture):
+        cv2.imwrite(sys.argv[1] + "/drawing.png", picture)
+        print("saved", flush=True)
+        return "drawing.png"
+    pad.drawing_pad(read, save)
+"""
+
+
+@pytest.fixture
+def window(open_window, tmp_path):
+    """The window of PAD, which saves into tmp_path."""
+    return open_window([sys.executable, "-c", PAD, tmp_path], cwd=ROOT)
+
+
+def test_drawing_with_the_mouse(window, tmp_path):
+    left, top = 960 + picture_box()[0], 540 + picture_box()[1]
+
+    def drag(button, *points):
+        words = []
+        for step, (x, y) in enumerate(points):
+            # Slowly round the L's corner: a busy machine drops moves, and the pad rounds more.
+            pause = 0.05 if abs(x - 150) + abs(y - 280) < 30 else 0.01
+            words += ["mousemove", left + x, top + y, "sleep", pause]
+            words += ["mousedown", button] if step == 0 else []
+        window.xdotool(*words, "mouseup", button, "sleep", 0.3)
+
+    assert window.title() == "monitor: draw"
+    window.xdotool("key", "s")  # nothing drawn yet: nothing read, nothing saved
+    down = [(150, 60 + 4 * k) for k in range(56)]
+    drag(1, *down, *((150 + 4 * k, 280) for k in range(30)))  # an L
+    window.xdotool("key", "s")
+    window.wait_until(lambda: (tmp_path / "drawing.png").exists())
+    time.sleep(0.2)
+    letter = (cv2.imread(str(tmp_path / "drawing.png")) < 255).any(axis=2)
+    assert letter.shape == picture_box()[:1:-1]
+    assert letter[60:280, 146:155].all() and letter[276:285, 150:266].all()  # where it was drawn
+    assert not letter[40:250, 180:].any()
+    drag(3, (230, 280), (240, 280), (250, 280))  # the right button erases
+    window.xdotool("key", "e")  # and so does the left after e
+    drag(1, (150, 80), (150, 90))
+    window.xdotool("key", "u", "sleep", 0.3, "key", "plus", "sleep", 0.1, "key", "minus")
+    window.xdotool("key", "c", "sleep", 0.3, "key", "Escape")
+    code, lines, err = window.end()
+    assert code == 0 and err == "" and lines.count("saved") == 1
+    sizes = [int(line.split()[1]) for line in lines if line.startswith("read")]
+    assert all(sizes)  # the empty pad is never read
+    assert sizes[-1] > sizes[-2]  # undone: the erased part is back
+    largest = sizes.index(max(sizes))
+    assert sizes[: largest + 1] == sorted(sizes[: largest + 1])  # it follows the pen
+
+
+def test_the_reading_follows_the_mouse(window):
+    """It is read again and again while the mouse moves, and not while nothing changes."""
+    words = []
+    for k in range(150):
+        angle = k / 20
+        x, y = 1196 + 120 * np.cos(angle), 770 + 120 * np.sin(angle)
+        words += ["mousemove", int(x), int(y), "sleep", 0.01]
+        words += ["mousedown", 1] if k == 0 else []
+    window.xdotool(*words, "mouseup", 1, "sleep", 0.5)
+    window.close_by_cross()
+    code, lines, err = window.end()
+    calls = sum(line.startswith("read") for line in lines)
+    assert code == 0 and err == ""
+    assert 5 < calls <= 151  # 150 moves of the mouse, and its release

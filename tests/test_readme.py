@@ -1,0 +1,93 @@
+"""The README tells the truth: its commands parse, its paths exist, its requirements are enough."""
+
+import re
+import shlex
+import sys
+
+import pytest
+from conftest import ROOT
+
+import demo
+import model
+import mytrain
+
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.strip() and not line.startswith("#")
+]
+# What the project imports, and which package brings it.
+PARSERS = {"mytrain.py": lambda line: mytrain._parser().parse_args(line), "demo.py": demo.parse}
+PROVIDED = {"cv2": "opencv-python", "tensorflow_datasets": "tensorflow-datasets"}
+
+
+def arguments(script):
+    """What stands behind `python <script>` in each of the README's commands."""
+    found = []
+    for command in COMMANDS:
+        words = shlex.split(command, comments=True)
+        if len(words) > 1 and words[0].endswith("python") and words[1] == script:
+            found.append(words[2:])
+    return found
+
+
+def test_there_are_the_two_commands_for_a_fresh_machine():
+    first, second = COMMANDS[:2]
+    assert first.endswith(".venv/bin/python demo.py")
+    assert second.endswith(".venv/bin/python -m pytest")
+    assert all("python3 -m venv .venv" in command for command in (first, second))
+
+
+@pytest.mark.parametrize(("script", "parse"), PARSERS.items())
+def test_every_command_parses(script, parse):
+    lines = arguments(script)
+    assert lines
+    for line in lines:
+        parse(line)
+
+
+def test_every_option_named_exists_and_every_option_is_named(capsys):
+    known = {"--help", "--logdir", "--kills"}
+    own = set()
+    for parse in PARSERS.values():
+        with pytest.raises(SystemExit):
+            parse(["--help"])
+        own |= set(re.findall(r"--[a-z][a-z_-]*[a-z]", capsys.readouterr().out))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*[a-z]", README))
+    assert named <= own | known, named - own - known
+    assert own - {"--help"} <= named, own - named
+
+
+def test_every_file_named_exists():
+    made_by_running = ("checkpoints/ResNet", "tblogs/ResNet", "predictions", "tensorflow_datasets")
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / path).exists(), path
+    tree = re.search(r"## Files\n.*?```text\n(.*?)```", README, re.DOTALL).group(1)
+    for line in tree.splitlines():
+        path = line.split()[0] if line.strip() else ""
+        if path and not path.startswith(made_by_running):
+            assert (ROOT / path).exists(), path
+    for script in ROOT.glob("*.py"):
+        assert script.name in tree, f"{script.name} is missing in the README's tree"
+
+
+def test_requirements_cover_the_imports():
+    listed = (ROOT / "requirements.txt").read_text("utf-8")
+    listed = {re.split(r"[~<>=!]", line)[0].strip() for line in listed.splitlines()}
+    own = {path.stem for path in ROOT.glob("*.py")}
+    for path in ROOT.glob("*.py"):
+        for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text("utf-8"), re.MULTILINE):
+            if name not in own and name not in sys.stdlib_module_names:
+                assert PROVIDED.get(name, name) in listed, f"{path.name} imports {name}"
+
+
+def test_defaults_are_as_told():
+    for name in ("EPOCHS", "STEPS_PER_EPOCH", "BATCH_SIZE", "DROPOUT", "LEARNING_RATE", "SEED"):
+        row = re.search(rf"\| `--{name.lower()}` \|.*\| ([^|]+) \|", README)
+        assert row, name
+        assert float(row.group(1)) == getattr(mytrain, name), name
+    for name in model.MODELS:
+        assert name in README
