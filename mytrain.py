@@ -125,7 +125,8 @@ def train(
             print(f"Starting in {folder}")
         else:
             resume.check_settings(folder, state, settings)
-            print(f"Going on in {folder} after epoch {state.epoch}, step {state.step}")
+            within = f"step {state.step} of epoch {state.epoch + 1}"
+            print(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
         log_folder = log_dir / model / state.log_name
         _print_settings(loaded, settings, epochs, log_folder)
 
@@ -139,7 +140,7 @@ def train(
         try:
             with recorder.catching_signals():
                 _fit(network, loaded, recorder, epochs)
-                _test(network, loaded, recorder)
+            _test(network, loaded, recorder)
         except resume.NotFinite:
             print(
                 f"\nThe loss is no longer a number, at epoch {state.epoch + 1}, step {state.step}. "
@@ -192,7 +193,7 @@ def _test(network, loaded, recorder):
         print(f"The last state could not be saved in {recorder.folder}.", file=sys.stderr)
         print("Make room there and start the same command again.", file=sys.stderr)
         return
-    print(f"Finished: {state.epoch} epochs. Best weights: {best}")
+    print(f"Finished: {state.epoch} epochs. Best weights: {best if state.best else 'none'}")
     if state.best:
         print(
             f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}"

@@ -152,8 +152,8 @@ def read_state(folder):
             print(f"{folder / name}.json: damaged ({error}); the state before it is tried")
             _set_aside(folder, name)
             continue
-        for path in folder.glob("state-*"):  # an .npz whose .json was never written
-            if path.stem > name and path.stem not in names:
+        for path in folder.glob("state-*.npz"):  # whose .json is not there, yet or any more
+            if path.stem not in names:
                 path.unlink()
         _complete_best(folder, state)
         return state
@@ -315,9 +315,10 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         best_so_far = self.best
         try:
             super().on_epoch_end(epoch, logs)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # HDF5 has both
             self.best = best_so_far
-            print(f"\n{self.filepath}: the best weights were not saved: {error}")
+            reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
+            print(f"\n{self.filepath}: the best weights were not saved: {reason}")
             with contextlib.suppress(OSError):
                 Path(self.filepath).unlink(missing_ok=True)
 
@@ -399,6 +400,7 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         state = self.state
         state.epoch, state.step = epoch + 1, 0
+        state.test = None  # of an earlier, shorter run
         state.history.append({name: float(value) for name, value in logs.items()})
         if (self.folder / _WAITING).exists():
             _flush(self.folder / _WAITING)
