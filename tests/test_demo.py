@@ -19,6 +19,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import answers
 import demo
@@ -277,6 +278,58 @@ def test_a_folder_of_bad_files_gives_a_line_each(run, tmp_path):
     assert all(line.isprintable() for line in out + err)
     assert out[-1] == f"{len(good)} read, 0 unsure, {len(err)} not read"
     assert len(list((folder / "predictions").iterdir())) == len(good)
+
+
+def damaged_corpus():
+    """{file name: bytes}: eight formats, each damaged in a dozen ways."""
+    generator = np.random.default_rng(5)
+    page = generator.integers(200, 256, (48, 48, 3)).astype(np.uint8)
+    cv2.putText(page, "L", (10, 40), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (90, 30, 20), 3)
+    damages = {
+        "cut-1": lambda b: b[: len(b) // 10],
+        "cut-5": lambda b: b[: len(b) // 2],
+        "cut-9": lambda b: b[: -len(b) // 10],
+        "bit-head": lambda b: b[:9] + bytes([b[9] ^ 16]) + b[10:],
+        "bit-size": lambda b: b[:18] + bytes([b[18] ^ 64]) + b[19:],
+        "bit-middle": lambda b: b[: len(b) // 2] + b"\xff" + b[len(b) // 2 + 1 :],
+        "zeros": lambda b: b[:32] + bytes(len(b) - 32),
+        "noise": lambda b: b[:32] + generator.bytes(len(b) - 32),
+        "no-head": lambda b: b[16:],
+        "swapped": lambda b: b[len(b) // 2 :] + b[: len(b) // 2],
+        "ones": lambda b: b[:24] + b"\xff" * 16 + b[40:],
+        "repeated": lambda b: b[:64] + b[32:],
+    }
+    corpus = {}
+    for ending in ("png", "jpg", "bmp", "tiff", "webp", "gif", "ppm", "jp2"):
+        content = cv2.imencode(f".{ending}", page)[1].tobytes()
+        for name, damage in damages.items():
+            corpus[f"{name}-{ending}.{ending}"] = damage(content)
+    return corpus
+
+
+def test_a_hundred_damaged_pictures_give_a_line_each(run, tmp_path):
+    folder = tmp_path / "in"
+    good = [write_picture(folder / f"good-{n}.png", "L") for n in range(3)]
+    for mode, ending in (("CMYK", "jpg"), ("LA", "png"), ("P", "gif"), ("I;16", "png")):
+        picture = Image.fromarray(cv2.imread(str(good[0]))[..., 0])
+        if mode == "I;16":
+            picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+        picture.convert(mode).save(folder / f"good-{mode[:2]}.{ending}")
+        good.append(folder / f"good-{mode[:2]}.{ending}")
+    corpus = damaged_corpus()
+    assert len(corpus) == 96
+    for name, content in corpus.items():
+        (folder / name).write_bytes(content)
+    code, out, err = run("in", "--csv", "out.csv")
+    assert code == 1
+    lines = out[1:-1] + err
+    for name in [*corpus, *(path.name for path in good)]:
+        assert sum(name in line for line in lines) == 1, name  # read, or named with its reason
+    assert len(lines) == len(corpus) + len(good)
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        answers = {Path(row["file"]).name: row["character"] for row in csv.DictReader(file)}
+    assert {path.name for path in good} <= answers.keys()
+    assert all(answers[path.name] == "L" for path in good)
 
 
 def test_unexpected_trouble_with_one_picture_spares_the_others(run, tmp_path, monkeypatch):
