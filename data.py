@@ -78,8 +78,7 @@ def load(name, data_dir):
     image, label = _features(name, info)
     if tuple(image.shape) != INPUT_SHAPE:
         raise DataError(f"{name}: its images are {image.shape}; these networks take {INPUT_SHAPE}")
-    missing = {"train"} - set(info.splits)
-    if missing:
+    if "train" not in info.splits:
         raise DataError(f"{name}: it has no 'train' split, only {', '.join(info.splits)}")
     if "validation" in info.splits:
         train, validation = "train", "validation"
@@ -90,7 +89,10 @@ def load(name, data_dir):
         validation = f"train[{100 - HELD_OUT_PERCENT}%:]"
         held_out = f"the last {HELD_OUT_PERCENT} % of its training split, held out"
     transposed = info.name == "emnist"  # all six configurations
-    read = lambda split: _read(name, data_dir, info, split, transposed)  # noqa: E731
+
+    def read(split):
+        return _read(name, data_dir, info, split, transposed)
+
     return Data(
         name=info.full_name,
         characters=_characters(info, label),

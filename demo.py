@@ -7,9 +7,6 @@
 The weights are those of the user's newest training, else the shipped ones; the first line says
 which. Other programs import `get_model`, `read_picture`, `to_emnist` and `predict` from here.
 
-On 2 cores the network takes 0.9 ms a picture in batches of 256, 60 ms with a `model.predict` each;
-the time from start to end for one picture is 0.8 to 1.2 times that of `import tensorflow` alone.
-
 A picture `x.jpg` that was read as A is saved as `predictions/A_x.png` beside it. A second run
 replaces its own answer to the same picture; nothing else is ever overwritten or deleted.
 
@@ -59,7 +56,7 @@ ENDINGS = frozenset(  # what OpenCV decodes
 )
 
 # Reading
-UNSURE_BELOW = 0.5  # confidence; provisional
+UNSURE_BELOW = 0.5  # confidence; chosen by hand
 BATCH = 256  # pictures; memory stays flat however many there are
 BATCH_BYTES = 256 * 2**20  # a batch of photographs ends earlier
 THREADS = min(4, os.cpu_count() or 1)  # read and convert; OpenCV works outside Python's lock
@@ -113,7 +110,7 @@ def probabilities(model, images):
     rows = [np.zeros((0, len(model.characters)), np.float32)]
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
-        if len(batch) == BATCH:  # worth half a second of compiling: 0.5 ms a picture, not 1.0
+        if len(batch) == BATCH:  # compiled: half a second once, then half the time a picture
             rows.append(model.predict_on_batch(batch))
         else:
             rows.append(keras.ops.convert_to_numpy(model(batch, training=False)))

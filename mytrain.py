@@ -9,7 +9,9 @@ Stop it with Ctrl-C at any time; the same command goes on where it stopped.
 
 import argparse
 import contextlib
+import itertools
 import os
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -60,6 +62,7 @@ def main(argv=None):
     options = _parser().parse_args(argv)
     with contextlib.suppress(AttributeError):  # whatever stands in for the console in a notebook
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it comes
+    signal.signal(signal.SIGTERM, _stop)
     try:
         return train(**vars(options))
     except (data.DataError, resume.ResumeError) as error:
@@ -69,8 +72,13 @@ def main(argv=None):
         signal_number = stopped.signal_number
     except KeyboardInterrupt:
         signal_number = 2
-    print("Stopped. Start the same command again to go on.", file=sys.stderr)
+    again = "Start the same command without --fresh" if options.fresh else "Start the same command"
+    print(f"Stopped. {again} again to go on.", file=sys.stderr)
     return 128 + signal_number
+
+
+def _stop(signal_number, frame):
+    raise resume.Stopped(signal_number)
 
 
 def train(
@@ -99,14 +107,13 @@ def train(
         resume.Stopped: after Ctrl-C or SIGTERM, the state saved.
     """
     folder = checkpoint_dir / model
-    with resume.open_folder(folder, fresh):
-        state = resume.read_state(folder)
+    with contextlib.ExitStack() as held:
+        held.enter_context(resume.open_folder(folder))
+        state = None if fresh else resume.read_state(folder)
         strategy = _devices()
-        loaded = data.load(dataset, data_dir)
         settings = {
             "model": model,
-            "dataset": loaded.name,
-            "data_fingerprint": loaded.fingerprint(),
+            "dataset": dataset,
             "steps_per_epoch": steps_per_epoch,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
@@ -116,20 +123,33 @@ def train(
             "precision": state.settings["precision"] if state else _precision(),
             "recipe": [AUGMENTATION, WARM_UP, WEIGHT_DECAY, AVERAGED],
         }
+        if state:  # before the data, which may be long to load
+            resume.check_settings(folder, state, settings, epochs)
+        loaded = data.load(dataset, data_dir)
+        settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
+        if fresh:
+            held.close()
+            resume.move_aside(folder)
+            held.enter_context(resume.open_folder(folder))
         if state is None:
             state = resume.State(
                 settings=settings,
                 description=_description(model, loaded, settings),
-                log_name=f"{datetime.now():%Y-%m-%d_%H-%M-%S}",
+                log_name=_new_log_name(log_dir / model),
+                epochs=epochs,
             )
             print(f"Starting in {folder}")
         else:
-            resume.check_settings(folder, state, settings)
+            resume.check_settings(folder, state, settings, epochs)
             within = f"step {state.step} of epoch {state.epoch + 1}"
             print(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
+            if epochs > state.epochs:
+                print(f"  {state.epochs} epochs become {epochs}: the learning rate follows")
+            state.epochs = epochs
         log_folder = log_dir / model / state.log_name
         _print_settings(loaded, settings, epochs, log_folder)
 
+        keras.utils.clear_session()  # layers' names, which the weights file holds, count from 1
         keras.utils.set_random_seed(seed)
         keras.mixed_precision.set_global_policy(settings["precision"])
         with strategy.scope():
@@ -140,7 +160,7 @@ def train(
         try:
             with recorder.catching_signals():
                 _fit(network, loaded, recorder, epochs)
-            _test(network, loaded, recorder)
+            return _test(network, loaded, recorder)
         except resume.NotFinite:
             print(
                 f"\nThe loss is no longer a number, at epoch {state.epoch + 1}, step {state.step}. "
@@ -149,7 +169,6 @@ def train(
                 file=sys.stderr,
             )
             return 1
-    return 1 if recorder.failed else 0
 
 
 def _fit(network, loaded, recorder, epochs):
@@ -158,9 +177,10 @@ def _fit(network, loaded, recorder, epochs):
     steps, batch_size = settings["steps_per_epoch"], settings["batch_size"]
     validation = data.evaluation_batches(loaded.validation, batch_size)
     console = report.Console(epochs, steps, batch_size, state)
+    best = resume.BestCheckpoint(recorder.folder, state)
     callbacks = [
         # The best epoch's averaged weights, by validation accuracy.
-        resume.BestCheckpoint(recorder.folder, state),
+        best,
         # Loss and accuracy by epoch, training and validation; learning rate.
         report.TensorBoard(recorder.log_folder, write_graph=False),
         console,
@@ -184,21 +204,24 @@ def _fit(network, loaded, recorder, epochs):
             verbose=0,
         )
         recorder.epoch_done()
+    recorder.failed |= best.failed
 
 
 def _test(network, loaded, recorder):
-    """Scores the best weights once on the test split, or says what they scored."""
+    """Scores the best weights once on the test split, or says what they scored.
+
+    Returns:
+        The exit code: 1 where the last state or the best weights could not be kept.
+    """
     state, best = recorder.state, recorder.folder / resume.BEST
-    if recorder.failed:
-        print(f"The last state could not be saved in {recorder.folder}.", file=sys.stderr)
-        print("Make room there and start the same command again.", file=sys.stderr)
-        return
-    print(f"Finished: {state.epoch} epochs. Best weights: {best if state.best else 'none'}")
-    if state.best:
-        print(
-            f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}"
-        )
-    if state.test is None and loaded.test and state.best:
+    if recorder.failed or not recorder.best_is_whole():
+        print(f"The last state or the best weights are not in {recorder.folder}.", file=sys.stderr)
+        print("Make room there and train on with more --epochs.", file=sys.stderr)
+        return 1
+    print(f"Finished: {state.epoch} epochs, {report.duration(state.seconds)} of training.")
+    print(f"  best weights {best}")
+    print(f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}")
+    if state.test is None and loaded.test:
         plain = keras.Model(network.inputs, network.outputs)  # the file has no optimizer
         plain.load_weights(best)
         batches = data.evaluation_batches(loaded.test, state.settings["batch_size"])
@@ -207,6 +230,7 @@ def _test(network, loaded, recorder):
     if state.test:
         print(f"  test accuracy {state.test['accuracy']:.4f}, loss {state.test['loss']:.4f}")
     print(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
+    return 0
 
 
 def _compile(network, learning_rate, steps):
@@ -226,6 +250,21 @@ def _compile(network, learning_rate, steps):
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+
+
+def _new_log_name(parent):
+    """When the run began; made at once, so that no other run takes it."""
+    began = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for number in itertools.count(1):
+        name = began if number == 1 else f"{began}_{number}"
+        try:
+            (parent / name).mkdir(parents=True)
+        except FileExistsError:
+            if (parent / name).is_dir():
+                continue
+        except OSError:
+            pass  # no logs, then: TensorBoard's callback will say so
+        return name
 
 
 def _devices():

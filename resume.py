@@ -15,7 +15,7 @@ The rules:
     Ctrl-C or SIGTERM. Its .npz is written first, beside its final name, flushed and renamed; then
     its .json, which holds the checksum of both. A state without a whole .json does not exist.
  4. New best weights wait under another name until the state that knows them is written, then take
-    the old ones' place; a start after a kill in between completes that.
+    the old ones' place, and best.json follows; a start after a kill in between completes that.
  5. TensorBoard's files are cut back, at a start, to the length they had when the state was
     written: what is trained again is written again, once.
  6. A damaged state is named and the one before it is used. With none left, the run is refused;
@@ -43,15 +43,16 @@ import numpy as np
 SAVE_EVERY_S = 240  # seconds of training between two states within an epoch
 KEPT_STATES = 2  # the newest and the one before it
 BEST = "best.weights.h5"
-_WAITING = "best.waiting.weights.h5"  # new best weights, until a state knows them
+_NEW = "best.new.weights.h5"  # new best weights while they are written
+_WAITING = "best.waiting.weights.h5"  # and until a state knows them
 
 
 class ResumeError(Exception):
     """The run cannot go on; the message says why and what to do."""
 
 
-class Stopped(Exception):
-    """Training was stopped by a signal, after its state was saved."""
+class Stopped(BaseException):
+    """Training was stopped by a signal; no `except Exception` on its way may swallow it."""
 
     def __init__(self, signal_number):
         super().__init__(signal_number)
@@ -69,6 +70,7 @@ class State:
     settings: dict  # what must stay the same from start to end
     description: dict  # what the weights are: goes into best.json, for whoever loads them
     log_name: str  # name of the log folder: when the run began
+    epochs: int  # planned
     epoch: int = 0  # epochs completed
     step: int = 0  # steps completed in the epoch after those
     history: list = field(default_factory=list)  # one dict of metrics an epoch
@@ -79,12 +81,11 @@ class State:
     arrays: list | None = None  # every variable's value, in `_variables`' order
 
 
-def open_folder(folder, fresh=False):
-    """Takes a run's folder: moves an old run aside where asked, and locks the folder.
+def open_folder(folder):
+    """Takes a run's folder for this process alone.
 
     Args:
         folder: the run's folder; made when missing.
-        fresh: whether to start anew.
 
     Returns:
         A context manager that holds the lock.
@@ -94,17 +95,21 @@ def open_folder(folder, fresh=False):
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
-        if fresh and any(folder.glob("*.*")):
-            lock.close()
-            old = folder.with_name(f"{folder.name}-until-{datetime.now():%Y-%m-%d_%H-%M-%S}")
-            folder.rename(old)
-            print(f"Moved the old run to {old}")
-            folder.mkdir()
-            lock = _lock(folder)
+        return contextlib.closing(_lock(folder))
     except OSError as error:
         raise ResumeError(f"{folder}: cannot be used for checkpoints: {error.strerror}") from error
-    return contextlib.closing(lock)
+
+
+def move_aside(folder):
+    """Renames a run's folder, where it holds anything; it must not be open."""
+    if not any(folder.glob("*.*")):
+        return
+    old = folder.with_name(f"{folder.name}-until-{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    try:
+        folder.rename(old)
+    except OSError as error:
+        raise ResumeError(f"{folder}: cannot be moved aside: {error.strerror}") from error
+    print(f"Moved the old run to {old}")
 
 
 def _lock(folder):
@@ -120,7 +125,7 @@ def _lock(folder):
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         file.seek(0)
         owner = file.read().strip() or "unknown"
         file.close()
@@ -128,6 +133,8 @@ def _lock(folder):
             f"{folder}: another training (process {owner}) is using this folder; wait for it, "
             "stop it, or name another --checkpoint_dir"
         ) from None
+    except OSError:  # some network file systems
+        print(f"{folder}: no locks on this file system; see that no other training uses it")
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
@@ -140,29 +147,40 @@ def read_state(folder):
     Damaged states are named, one line each; files left over from an unfinished write are removed.
 
     Raises:
-        ResumeError: there are states, but none is whole.
+        ResumeError: there are states, but none is whole, or one cannot be read at all.
     """
-    for leftover in folder.glob("*.part"):
+    for leftover in [*folder.glob("*.part"), *folder.glob(_NEW)]:
         leftover.unlink()
     names = sorted(path.stem for path in folder.glob("state-*.json"))
     for name in reversed(names):
         try:
             state = _read_state(folder / f"{name}.json")
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        except _DAMAGE as error:
             print(f"{folder / name}.json: damaged ({error}); the state before it is tried")
-            _set_aside(folder, name)
+            _set_aside(folder / f"{name}.json")
+            _set_aside(folder / f"{name}.npz")
             continue
+        except OSError as error:  # may be over in a minute: nothing is renamed for it
+            raise ResumeError(f"{folder / name}.json: cannot be read: {error.strerror}") from error
         for path in folder.glob("state-*.npz"):  # whose .json is not there, yet or any more
             if path.stem not in names:
                 path.unlink()
         _complete_best(folder, state)
         return state
-    if names or any(folder.glob("state-*")) or (folder / BEST).exists():
+    begun = [path for path in folder.glob("state-*") if path.name != f"{_state_name(0)}.npz"]
+    if begun or (folder / BEST).exists():
         raise ResumeError(
             f"{folder}: holds a run, but no whole state to go on from; --fresh moves it aside and "
             "starts anew"
         )
     return None
+
+
+# What reading a truncated, altered or half-deleted state can raise.
+_DAMAGE = (
+    *(FileNotFoundError, EOFError, BadZipFile, ValueError),
+    *(KeyError, TypeError, AttributeError, RecursionError),
+)
 
 
 def _read_state(path):
@@ -178,18 +196,17 @@ def _read_state(path):
         return State(**content, arrays=[arrays[f"arr_{i}"] for i in range(len(arrays.files))])
 
 
-def _set_aside(folder, name):
-    """Renames a damaged state, so that it no longer counts as one of the kept."""
-    for path in (folder / f"{name}.json", folder / f"{name}.npz"):
-        with contextlib.suppress(OSError):
-            path.replace(path.with_name(path.name + ".damaged"))
+def _set_aside(path):
+    """Renames a damaged file, so that it no longer counts and is not written over."""
+    with contextlib.suppress(OSError):
+        path.replace(path.with_name(path.name + ".damaged"))
 
 
 def _write_state(folder, state):
     """Writes a state; what was there before stays whole until this one is."""
     content = asdict(state)
     arrays = content.pop("arrays")
-    path = folder / f"state-{_position(state):09d}.json"
+    path = folder / f"{_state_name(_position(state))}.json"
     _write(path.with_suffix(".npz"), lambda file: np.savez(file, *arrays))
     content["arrays_sha256"] = _file_digest(path.with_suffix(".npz"))
     content["checksum"] = _digest(content)
@@ -200,6 +217,10 @@ def _write_state(folder, state):
         old.with_suffix(".npz").unlink(missing_ok=True)
 
 
+def _state_name(position):
+    return f"state-{position:09d}"
+
+
 def _position(state):
     """Steps since the start of the run, and at an epoch's end one behind its last step."""
     return state.epoch * (state.settings["steps_per_epoch"] + 1) + state.step
@@ -208,28 +229,41 @@ def _position(state):
 def _complete_best(folder, state):
     """Brings the best weights in line with the state; see rule 4."""
     waiting, best = folder / _WAITING, folder / BEST
-    if waiting.exists():
-        if state.best and _file_digest(waiting) == state.best["sha256"]:
-            _publish_best(folder, state)
-        else:
-            waiting.unlink()
-    if state.best is None:
-        return
-    description = best.with_name("best.json")
+    wanted = state.best["sha256"] if state.best else None
     try:
-        known = {state.best["sha256"], json.loads(description.read_text("utf-8"))["sha256"]}
-        if _file_digest(best) in known:
+        if waiting.exists():
+            if _file_digest(waiting) == wanted:
+                os.replace(waiting, best)
+            else:
+                waiting.unlink()
+        if wanted is None:
             return
-        reason = "damaged"
-    except (OSError, ValueError, KeyError) as error:
-        reason = f"damaged or gone ({error})"
-    print(f"{best}: {reason}; the next epoch's weights will take its place")
-    state.best = None
+        try:
+            found, described = _file_digest(best), _described_digest(folder)
+        except FileNotFoundError:
+            print(f"{best}: gone; the next epoch's weights will take its place")
+            state.best = None
+            return
+        if found == wanted and described != wanted:  # a kill came between the two
+            _describe_best(folder, state)
+        elif found not in (wanted, described):  # `described`: of a state that was lost since
+            print(f"{best}: damaged; the next epoch's weights will take its place")
+            _set_aside(best)
+            state.best = None
+    except OSError as error:
+        raise ResumeError(f"{best}: cannot be used: {error.strerror}") from error
 
 
-def _publish_best(folder, state):
-    """Puts the waiting weights in place, and beside them what they are."""
-    os.replace(folder / _WAITING, folder / BEST)
+def _described_digest(folder):
+    """The checksum that best.json gives the best weights; None where it gives none."""
+    try:
+        return json.loads((folder / "best.json").read_text("utf-8"))["sha256"]
+    except _DAMAGE:
+        return None
+
+
+def _describe_best(folder, state):
+    """Writes beside the best weights what they are."""
     text = json.dumps({**state.description, **state.best}, indent=1, ensure_ascii=False)
     _write(folder / "best.json", lambda file: file.write(text.encode()))
 
@@ -247,7 +281,8 @@ def _write(path, write):
             part.unlink(missing_ok=True)
         raise
     if os.name != "nt":  # the name itself must reach the disk too; Windows has no call for it
-        _flush(path.parent, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # nor have some network file systems
+            _flush(path.parent, os.O_RDONLY)
 
 
 def _flush(path, mode=os.O_RDWR):
@@ -263,14 +298,16 @@ def _digest(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def check_settings(folder, state, settings):
-    """Refuses to go on with settings that the run did not begin with.
+def check_settings(folder, state, settings, epochs):
+    """Refuses to go on with settings that the run did not begin with, or with fewer epochs.
 
     Raises:
         ResumeError: names the first that differs, with both values.
     """
-    for name, now in settings.items():
-        then = state.settings.get(name)
+    pairs = [(name, state.settings.get(name), now) for name, now in settings.items()]
+    if epochs < state.epochs:  # more are welcome
+        pairs.append(("epochs", state.epochs, epochs))
+    for name, then, now in pairs:
         if then != now:
             raise ResumeError(
                 f"{folder}: its run has {name} {then}, this start {now}; go on with {then}, name "
@@ -291,14 +328,16 @@ def _variables(model):
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     """Keras's ModelCheckpoint of the best epoch, made safe against a kill and a full disk.
 
-    It writes the weights alone, without the optimizer's, and leaves them waiting; `Recorder`
-    puts them in place. It stands between the validation and `Recorder` in the list of callbacks,
-    where the model holds the averaged weights.
+    It writes the weights alone, without the optimizer's; `Recorder` puts them in place. In the
+    list of callbacks it stands before `Recorder`: after validation, when the model holds the
+    averaged weights.
     """
+
+    failed = False  # whether the last weights to be saved were not
 
     def __init__(self, folder, state):
         super().__init__(
-            str(folder / _WAITING),
+            str(folder / _NEW),
             monitor="val_accuracy",
             mode="max",
             save_best_only=True,
@@ -315,8 +354,9 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         best_so_far = self.best
         try:
             super().on_epoch_end(epoch, logs)
+            self.failed = self.failed and self.best == best_so_far
         except (OSError, RuntimeError) as error:  # HDF5 has both
-            self.best = best_so_far
+            self.best, self.failed = best_so_far, True
             reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
             print(f"\n{self.filepath}: the best weights were not saved: {reason}")
             with contextlib.suppress(OSError):
@@ -350,6 +390,8 @@ class Recorder(keras.callbacks.Callback):
             if self.signal_number is not None:
                 raise Stopped(signal_number)
             self.signal_number = signal_number
+            # Not print: it may be in the middle of one.
+            os.write(2, b"\nStopping after this step; once more: at once, without saving.\n")
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -402,8 +444,9 @@ class Recorder(keras.callbacks.Callback):
         state.epoch, state.step = epoch + 1, 0
         state.test = None  # of an earlier, shorter run
         state.history.append({name: float(value) for name, value in logs.items()})
-        if (self.folder / _WAITING).exists():
-            _flush(self.folder / _WAITING)
+        if (self.folder / _NEW).exists():
+            _flush(self.folder / _NEW)
+            os.replace(self.folder / _NEW, self.folder / _WAITING)
             state.best = {
                 "epoch": state.epoch,
                 "val_accuracy": float(logs["val_accuracy"]),
@@ -413,7 +456,7 @@ class Recorder(keras.callbacks.Callback):
     def epoch_done(self):
         """Saves after an epoch, once TensorBoard has closed its files."""
         self.state.log_sizes = {
-            str(path.relative_to(self.log_folder).as_posix()): path.stat().st_size
+            path.relative_to(self.log_folder).as_posix(): path.stat().st_size
             for path in self._log_files()
         }
         self.save()
@@ -426,18 +469,27 @@ class Recorder(keras.callbacks.Callback):
         self._counted_from = self._saved_at = now
         if not all(np.isfinite(array).all() for array in self.state.arrays):
             raise NotFinite
+        self.failed = True
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_state(self.folder, self.state)
-            if (self.folder / _WAITING).exists():
-                _publish_best(self.folder, self.state)
             self.failed = False
+            if (self.folder / _WAITING).exists():
+                os.replace(self.folder / _WAITING, self.folder / BEST)
+                _describe_best(self.folder, self.state)
         except OSError as error:
-            self.failed = True
+            what = "state was" if self.failed else "best weights were"
             print(
-                f"\n{self.folder}: the state was not saved: {error.strerror or error}; "
-                "training goes on, and what was saved before is untouched"
+                f"\n{self.folder}: the {what} not saved: {error.strerror or error}; "
+                "what was saved before is untouched"
             )
+
+    def best_is_whole(self):
+        """Whether the best weights lie in the folder as the state knows them."""
+        try:
+            return _file_digest(self.folder / BEST) == self.state.best["sha256"]
+        except (OSError, TypeError):
+            return False
 
     def _take(self):
         return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(self.model)]
@@ -450,9 +502,14 @@ class Recorder(keras.callbacks.Callback):
         return sorted(self.log_folder.glob("**/events.out.tfevents.*"))
 
     def _cut_back_logs(self):
+        if self.state.log_sizes and not self._log_files():
+            print(f"{self.log_folder}: the curves so far are not there; they go on from here")
         for path in self._log_files():
             size = self.state.log_sizes.get(path.relative_to(self.log_folder).as_posix())
-            if size is None:
-                path.unlink()
-            elif path.stat().st_size > size:
-                os.truncate(path, size)
+            try:
+                if size is None:
+                    path.unlink()
+                elif path.stat().st_size > size:
+                    os.truncate(path, size)
+            except OSError as error:
+                print(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")

@@ -1,5 +1,6 @@
 """The README tells the truth: its commands parse, its paths exist, its requirements are enough."""
 
+import ast
 import re
 import shlex
 import sys
@@ -79,9 +80,14 @@ def test_requirements_cover_the_imports():
     listed = {re.split(r"[~<>=!]", line)[0].strip() for line in listed.splitlines()}
     own = {path.stem for path in ROOT.glob("*.py")}
     for path in ROOT.glob("*.py"):
-        for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text("utf-8"), re.MULTILINE):
-            if name not in own and name not in sys.stdlib_module_names:
-                assert PROVIDED.get(name, name) in listed, f"{path.name} imports {name}"
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in (name.split(".")[0] for name in names):
+                if name not in own and name not in sys.stdlib_module_names:
+                    assert PROVIDED.get(name, name) in listed, f"{path.name} imports {name}"
 
 
 def test_defaults_are_as_told():
