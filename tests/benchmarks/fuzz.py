@@ -3,10 +3,13 @@
     python tests/benchmarks/fuzz.py                 # 10,000 pictures, a few minutes
     python tests/benchmarks/fuzz.py --count 500 --seed 3
 
+Result, 2026-11-22, OpenCV 5.0.0, Python 3.11, 2 cores busy with a training: of 10,000 pictures 1,856
+were read, 8,144 named, none failed; the slowest took 10 s.
+
 Pictures of every format that OpenCV writes are damaged (bits flipped, bytes replaced, cut off,
 doubled, stitched to another) and go through read_picture and convert, in child processes, so that
 a crash or a hang is counted and named. Any other exception than PictureError is a failure, and so
-are a result that is not (28, 28) float32 in [0, 1] and memory that grows beyond MAX_MEMORY.
+is a result that is not (28, 28) float32 in [0, 1]. A child may take 4 GiB of address space.
 """
 
 import argparse
