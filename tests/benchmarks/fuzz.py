@@ -3,8 +3,8 @@
     python tests/benchmarks/fuzz.py                 # 10,000 pictures, a few minutes
     python tests/benchmarks/fuzz.py --count 500 --seed 3
 
-Result, 2026-11-22, OpenCV 5.0.0, Python 3.11, 2 cores busy with a training: of 10,000 pictures 1,856
-were read, 8,144 named, none failed; the slowest took 10 s.
+Result, 2026-11-22, OpenCV 5.0.0, Python 3.11, 2 cores busy with a training: of 10,000 pictures
+1,856 were read, 8,144 named, none failed; the slowest took 10 s.
 
 Pictures of every format that OpenCV writes are damaged (bits flipped, bytes replaced, cut off,
 doubled, stitched to another) and go through read_picture and convert, in child processes, so that
