@@ -62,7 +62,6 @@ def main(argv=None):
     options = _parser().parse_args(argv)
     with contextlib.suppress(AttributeError):  # whatever stands in for the console in a notebook
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it comes
-    signal.signal(signal.SIGTERM, _stop)
     try:
         return train(**vars(options))
     except (data.DataError, resume.ResumeError) as error:
@@ -367,4 +366,5 @@ def _parser():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())
