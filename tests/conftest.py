@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import http.server
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# In the background of a script Ctrl-C is ignored, and the programs under test would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["NO_GCE_CHECK"] = "true"  # or TFDS asks a cloud's metadata server where it runs
 
 import picture  # noqa: F401  isort: skip (before cv2, whose limit on a picture's size it sets)
