@@ -57,7 +57,7 @@ class Console(keras.callbacks.Callback):
         step = self.first_step + batch + 1
         if not self.told_speed and batch >= 20:
             self.told_speed = True
-            print(
+            self._say(
                 f"About {self.batch_size / per_step:.0f} images/s on this processor: "
                 f"{duration(per_step * self.steps)} an epoch"
             )
@@ -71,14 +71,16 @@ class Console(keras.callbacks.Callback):
             print(f"\r{line}  {duration(per_step * left)} left ", end="", flush=True)
 
     def on_epoch_end(self, epoch, logs=None):
-        print("\r" if self.live else "", end="")
-        print(
+        self._say(
             f"epoch {epoch + 1}/{self.epochs}"
             f"  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
             f"  val_loss {logs['val_loss']:.4f}  val_accuracy {logs['val_accuracy']:.4f}"
-            f"  {duration(time.monotonic() - self.began)}" + " " * 12,
-            flush=True,
+            f"  {duration(time.monotonic() - self.began)}"
         )
+
+    def _say(self, text):
+        """A line that stays; on a screen it takes the place of the line that follows."""
+        print(f"\r{text:<90}" if self.live else text, flush=True)
 
 
 def duration(seconds):
