@@ -16,7 +16,9 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no start-up chatter; warnings and errors stay
+os.environ.setdefault(
+    "TF_CPP_MIN_LOG_LEVEL", "1"
+)  # less start-up chatter; warnings and errors stay
 
 import keras
 import tensorflow as tf
@@ -215,7 +217,8 @@ def _test(network, loaded, recorder):
     state, best = recorder.state, recorder.folder / resume.BEST
     if recorder.failed or not recorder.best_is_whole():
         print(f"The last state or the best weights are not in {recorder.folder}.", file=sys.stderr)
-        print("Make room there and train on with more --epochs.", file=sys.stderr)
+        print("Make room there and start the same command again; a run that was", file=sys.stderr)
+        print("finished before needs more --epochs to make up for lost weights.", file=sys.stderr)
         return 1
     print(f"Finished: {state.epoch} epochs, {report.duration(state.seconds)} of training.")
     print(f"  best weights {best}")
@@ -229,7 +232,7 @@ def _test(network, loaded, recorder):
     if state.test:
         print(f"  test accuracy {state.test['accuracy']:.4f}, loss {state.test['loss']:.4f}")
     print(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
-    return 0
+    return 1 if recorder.failed else 0
 
 
 def _compile(network, learning_rate, steps):
