@@ -26,6 +26,7 @@ import tensorflow as tf
 import data
 import report
 import resume
+import saving
 from model import INPUT_SHAPE, MODELS
 
 HERE = Path(__file__).parent
@@ -69,7 +70,7 @@ def main(argv=None):
     except (data.DataError, resume.ResumeError) as error:
         print(error, file=sys.stderr)
         return 1
-    except resume.Stopped as stopped:
+    except saving.Stopped as stopped:
         signal_number = stopped.signal_number
     except KeyboardInterrupt:
         signal_number = 2
@@ -79,7 +80,7 @@ def main(argv=None):
 
 
 def _stop(signal_number, frame):
-    raise resume.Stopped(signal_number)
+    raise saving.Stopped(signal_number)
 
 
 def train(
@@ -105,7 +106,7 @@ def train(
 
     Raises:
         data.DataError, resume.ResumeError: with a message for the user.
-        resume.Stopped: after Ctrl-C or SIGTERM, the state saved.
+        saving.Stopped: after Ctrl-C or SIGTERM, the state saved.
     """
     folder = checkpoint_dir / model
     with contextlib.ExitStack() as held:
@@ -156,13 +157,13 @@ def train(
         with strategy.scope():
             network = MODELS[model](INPUT_SHAPE, len(loaded.characters), dropout)
             _compile(network, learning_rate, epochs * steps_per_epoch)
-            recorder = resume.Recorder(folder, log_folder, state)
+            recorder = saving.Recorder(folder, log_folder, state)
             recorder.begin(network)
         try:
             with recorder.catching_signals():
                 _fit(network, loaded, recorder, epochs)
             return _test(network, loaded, recorder)
-        except resume.NotFinite:
+        except saving.NotFinite:
             print(
                 f"\nThe loss is no longer a number, at epoch {state.epoch + 1}, step {state.step}. "
                 f"The last good state is kept in {folder}.\n"
@@ -178,7 +179,7 @@ def _fit(network, loaded, recorder, epochs):
     steps, batch_size = settings["steps_per_epoch"], settings["batch_size"]
     validation = data.evaluation_batches(loaded.validation, batch_size)
     console = report.Console(epochs, steps, batch_size, state)
-    best = resume.BestCheckpoint(recorder.folder, state)
+    best = saving.BestCheckpoint(recorder.folder, state)
     callbacks = [
         # The best epoch's averaged weights, by validation accuracy.
         best,

@@ -11,7 +11,7 @@ The rules:
     augmentation are functions of (seed, step), so they need no state.
  2. Every epoch starts by putting a state into the model, whether the state comes from disk or from
     the epoch before: going on after a stop is the same code as going on after an epoch.
- 3. A state is written at the start, after every epoch, every SAVE_EVERY_S seconds between, and on
+ 3. A state is written at the start, after every epoch, every few minutes between, and on
     Ctrl-C or SIGTERM. Its .npz is written first, beside its final name, flushed and renamed; then
     its .json, which holds the checksum of both. A state without a whole .json does not exist.
  4. New best weights wait under another name until the state that knows them is written, then take
@@ -21,46 +21,27 @@ The rules:
  6. A damaged state is named and the one before it is used. With none left, the run is refused;
     --fresh moves everything aside and starts anew.
 
-Keras's BackupAndRestore is not used: it goes back to the start of the interrupted epoch, forgets
-the best score, the history and dropout's seeds, and has no checksum. SwapEMAWeights is not used:
-it exchanges weights by adding and subtracting, which rounds.
+What a training does to keep to them is in saving.py.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import signal
-import time
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import Path
 from zipfile import BadZipFile
 
-import keras
 import numpy as np
 
-SAVE_EVERY_S = 240  # seconds of training between two states within an epoch
 KEPT_STATES = 2  # the newest and the one before it
 BEST = "best.weights.h5"
-_NEW = "best.new.weights.h5"  # new best weights while they are written
-_WAITING = "best.waiting.weights.h5"  # and until a state knows them
+NEW = "best.new.weights.h5"  # new best weights while they are written
+WAITING = "best.waiting.weights.h5"  # and until a state knows them
 
 
 class ResumeError(Exception):
     """The run cannot go on; the message says why and what to do."""
-
-
-class Stopped(BaseException):
-    """Training was stopped by a signal; no `except Exception` on its way may swallow it."""
-
-    def __init__(self, signal_number):
-        super().__init__(signal_number)
-        self.signal_number = signal_number
-
-
-class NotFinite(Exception):
-    """The loss or a weight became NaN or infinite."""
 
 
 @dataclass
@@ -78,7 +59,7 @@ class State:
     test: dict | None = None  # metrics on the test split, once scored
     seconds: float = 0.0  # spent training
     log_sizes: dict = field(default_factory=dict)  # TensorBoard file -> bytes
-    arrays: list | None = None  # every variable's value, in `_variables`' order
+    arrays: list | None = None  # every variable's value, in saving._variables' order
 
 
 def open_folder(folder):
@@ -149,7 +130,7 @@ def read_state(folder):
     Raises:
         ResumeError: there are states, but none is whole, or one cannot be read at all.
     """
-    for leftover in [*folder.glob("*.part"), *folder.glob(_NEW)]:
+    for leftover in [*folder.glob("*.part"), *folder.glob(NEW)]:
         leftover.unlink()
     names = sorted(path.stem for path in folder.glob("state-*.json"))
     for name in reversed(names):
@@ -190,7 +171,7 @@ def _read_state(path):
         raise ValueError("its checksum does not fit")
     arrays_sha256 = content.pop("arrays_sha256")
     arrays_path = path.with_suffix(".npz")
-    if _file_digest(arrays_path) != arrays_sha256:
+    if file_digest(arrays_path) != arrays_sha256:
         raise ValueError(f"{arrays_path.name} does not fit its checksum")
     with np.load(arrays_path, allow_pickle=False) as arrays:
         return State(**content, arrays=[arrays[f"arr_{i}"] for i in range(len(arrays.files))])
@@ -202,13 +183,13 @@ def _set_aside(path):
         path.replace(path.with_name(path.name + ".damaged"))
 
 
-def _write_state(folder, state):
+def write_state(folder, state):
     """Writes a state; what was there before stays whole until this one is."""
     content = asdict(state)
     arrays = content.pop("arrays")
     path = folder / f"{_state_name(_position(state))}.json"
     _write(path.with_suffix(".npz"), lambda file: np.savez(file, *arrays))
-    content["arrays_sha256"] = _file_digest(path.with_suffix(".npz"))
+    content["arrays_sha256"] = file_digest(path.with_suffix(".npz"))
     content["checksum"] = _digest(content)
     text = json.dumps(content, indent=1)
     _write(path, lambda file: file.write(text.encode()))
@@ -228,24 +209,24 @@ def _position(state):
 
 def _complete_best(folder, state):
     """Brings the best weights in line with the state; see rule 4."""
-    waiting, best = folder / _WAITING, folder / BEST
+    waiting, best = folder / WAITING, folder / BEST
     wanted = state.best["sha256"] if state.best else None
     try:
         if waiting.exists():
-            if _file_digest(waiting) == wanted:
+            if file_digest(waiting) == wanted:
                 os.replace(waiting, best)
             else:
                 waiting.unlink()
         if wanted is None:
             return
         try:
-            found, described = _file_digest(best), _described_digest(folder)
+            found, described = file_digest(best), _described_digest(folder)
         except FileNotFoundError:
             print(f"{best}: gone; the next epoch's weights will take its place")
             state.best = None
             return
         if found == wanted and described != wanted:  # a kill came between the two
-            _describe_best(folder, state)
+            describe_best(folder, state)
         elif found not in (wanted, described):  # `described`: of a state that was lost since
             print(f"{best}: damaged; the next epoch's weights will take its place")
             _set_aside(best)
@@ -262,7 +243,7 @@ def _described_digest(folder):
         return None
 
 
-def _describe_best(folder, state):
+def describe_best(folder, state):
     """Writes beside the best weights what they are."""
     text = json.dumps({**state.description, **state.best}, indent=1, ensure_ascii=False)
     _write(folder / "best.json", lambda file: file.write(text.encode()))
@@ -274,7 +255,7 @@ def _write(path, write):
     try:
         with open(part, "wb") as file:
             write(file)
-        _flush(part)
+        flush(part)
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -282,10 +263,10 @@ def _write(path, write):
         raise
     if os.name != "nt":  # the name itself must reach the disk too; Windows has no call for it
         with contextlib.suppress(OSError):  # nor have some network file systems
-            _flush(path.parent, os.O_RDONLY)
+            flush(path.parent, os.O_RDONLY)
 
 
-def _flush(path, mode=os.O_RDWR):
+def flush(path, mode=os.O_RDWR):
     """Waits until a file is on the disk, so that a power cut cannot leave it empty."""
     handle = os.open(path, mode)
     try:
@@ -315,201 +296,6 @@ def check_settings(folder, state, settings, epochs):
             )
 
 
-def _file_digest(path):
+def file_digest(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _variables(model):
-    """Everything in a compiled model that a training step reads and writes, metrics last."""
-    return [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-
-
-class BestCheckpoint(keras.callbacks.ModelCheckpoint):
-    """Keras's ModelCheckpoint of the best epoch, made safe against a kill and a full disk.
-
-    It writes the weights alone, without the optimizer's; `Recorder` puts them in place. In the
-    list of callbacks it stands before `Recorder`: after validation, when the model holds the
-    averaged weights.
-    """
-
-    failed = False  # whether the last weights to be saved were not
-
-    def __init__(self, folder, state):
-        super().__init__(
-            str(folder / _NEW),
-            monitor="val_accuracy",
-            mode="max",
-            save_best_only=True,
-            save_weights_only=True,
-            # Without it the first epoch after a restart would overwrite better weights.
-            initial_value_threshold=state.best["val_accuracy"] if state.best else None,
-        )
-
-    def set_model(self, model):
-        # The same layers, uncompiled; a fixed name, since the file holds it.
-        super().set_model(keras.Model(model.inputs, model.outputs, name=model.name))
-
-    def on_epoch_end(self, epoch, logs=None):
-        best_so_far = self.best
-        try:
-            super().on_epoch_end(epoch, logs)
-            self.failed = self.failed and self.best == best_so_far
-        except (OSError, RuntimeError) as error:  # HDF5 has both
-            self.best, self.failed = best_so_far, True
-            reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
-            print(f"\n{self.filepath}: the best weights were not saved: {reason}")
-            with contextlib.suppress(OSError):
-                Path(self.filepath).unlink(missing_ok=True)
-
-
-class Recorder(keras.callbacks.Callback):
-    """Puts the state into the model before an epoch, takes it out after it, and saves it.
-
-    Stands last in the list of callbacks. Between validation and the end of an epoch the model
-    holds the averaged weights; training never sees them.
-
-    Args:
-        folder: the run's folder.
-        log_folder: where the run's TensorBoard files are.
-        state: `State`; kept up to date here.
-    """
-
-    def __init__(self, folder, log_folder, state):
-        super().__init__()
-        self.folder, self.log_folder, self.state = folder, log_folder, state
-        self.signal_number = None  # set by a signal, acted upon after the step
-        self.failed = False  # whether the last save failed
-        self._saved_at = self._counted_from = time.monotonic()
-
-    @contextlib.contextmanager
-    def catching_signals(self):
-        """Within it, Ctrl-C and SIGTERM stop training after the step; a second one at once."""
-
-        def note(signal_number, frame):
-            if self.signal_number is not None:
-                raise Stopped(signal_number)
-            self.signal_number = signal_number
-            # Not print: it may be in the middle of one.
-            os.write(2, b"\nStopping after this step; once more: at once, without saving.\n")
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def begin(self, model):
-        """Takes or puts the state at a start, and cuts back the logs to it."""
-        model.optimizer.build(model.trainable_variables)
-        # Keras makes the metrics' variables at the first batch: a look at one made-up answer.
-        answer = np.full((1, model.output_shape[-1]), 1 / model.output_shape[-1], "float32")
-        model.compute_metrics(None, np.zeros(1, "int64"), answer)
-        model.reset_metrics()
-        self.set_model(model)
-        if self.state.arrays is None:
-            self.state.arrays = self._take()
-            self.save()
-            return
-        expected = [tuple(variable.shape) for variable in _variables(model)]
-        if expected != [array.shape for array in self.state.arrays]:
-            raise ResumeError(f"{self.folder}: its state is of another network; use --fresh")
-        self._cut_back_logs()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        # The running metrics are restored within an epoch; at its start they are zero.
-        count = len(self.state.arrays) if self.state.step else -len(self.model.metrics_variables)
-        for variable, value in zip(_variables(self.model)[:count], self.state.arrays):
-            variable.assign(value)
-        self._first_step = self.state.step
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.state.step = self._first_step + batch + 1
-        if not np.isfinite(logs["loss"]):
-            raise NotFinite
-        last = self.state.step == self.state.settings["steps_per_epoch"]
-        due = time.monotonic() - self._saved_at > SAVE_EVERY_S
-        if not last and (due or self.signal_number is not None):
-            self.state.arrays = self._take()
-            self.save()
-            self._stop_if_asked()
-
-    def on_test_begin(self, logs=None):
-        self.state.arrays = self._take()
-        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-
-    def on_epoch_end(self, epoch, logs=None):
-        state = self.state
-        state.epoch, state.step = epoch + 1, 0
-        state.test = None  # of an earlier, shorter run
-        state.history.append({name: float(value) for name, value in logs.items()})
-        if (self.folder / _NEW).exists():
-            _flush(self.folder / _NEW)
-            os.replace(self.folder / _NEW, self.folder / _WAITING)
-            state.best = {
-                "epoch": state.epoch,
-                "val_accuracy": float(logs["val_accuracy"]),
-                "sha256": _file_digest(self.folder / _WAITING),
-            }
-
-    def epoch_done(self):
-        """Saves after an epoch, once TensorBoard has closed its files."""
-        self.state.log_sizes = {
-            path.relative_to(self.log_folder).as_posix(): path.stat().st_size
-            for path in self._log_files()
-        }
-        self.save()
-        self._stop_if_asked()
-
-    def save(self):
-        """Writes the state; a failure is told, and training goes on."""
-        now = time.monotonic()
-        self.state.seconds += now - self._counted_from
-        self._counted_from = self._saved_at = now
-        if not all(np.isfinite(array).all() for array in self.state.arrays):
-            raise NotFinite
-        self.failed = True
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_state(self.folder, self.state)
-            self.failed = False
-            if (self.folder / _WAITING).exists():
-                os.replace(self.folder / _WAITING, self.folder / BEST)
-                _describe_best(self.folder, self.state)
-        except OSError as error:
-            what = "state was" if self.failed else "best weights were"
-            print(
-                f"\n{self.folder}: the {what} not saved: {error.strerror or error}; "
-                "what was saved before is untouched"
-            )
-
-    def best_is_whole(self):
-        """Whether the best weights lie in the folder as the state knows them."""
-        try:
-            return _file_digest(self.folder / BEST) == self.state.best["sha256"]
-        except (OSError, TypeError):
-            return False
-
-    def _take(self):
-        return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(self.model)]
-
-    def _stop_if_asked(self):
-        if self.signal_number is not None:
-            raise Stopped(self.signal_number)
-
-    def _log_files(self):
-        return sorted(self.log_folder.glob("**/events.out.tfevents.*"))
-
-    def _cut_back_logs(self):
-        if self.state.log_sizes and not self._log_files():
-            print(f"{self.log_folder}: the curves so far are not there; they go on from here")
-        for path in self._log_files():
-            size = self.state.log_sizes.get(path.relative_to(self.log_folder).as_posix())
-            try:
-                if size is None:
-                    path.unlink()
-                elif path.stat().st_size > size:
-                    os.truncate(path, size)
-            except OSError as error:
-                print(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")

@@ -16,6 +16,7 @@ from conftest import ROOT
 
 import mytrain
 import resume
+import saving
 
 SETTINGS = {
     "model": "LeNet",
@@ -283,7 +284,7 @@ def test_a_file_that_cannot_be_read_for_now_is_not_called_damaged(copy, monkeypa
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(resume, "_file_digest", refused)
+        patched.setattr(resume, "file_digest", refused)
         with pytest.raises(resume.ResumeError, match="cannot be read: Permission denied"):
             resume.read_state(run_folder(copy))
     assert resume.read_state(run_folder(copy)).epoch == 2
@@ -295,8 +296,8 @@ class Killed(BaseException):
 
 def test_states_between_epochs_are_as_good(whole, emnist_dir, tmp_path, monkeypatch):
     """Saved after every step, killed within both epochs, gone on from the last save."""
-    monkeypatch.setattr(resume, "SAVE_EVERY_S", -1)
-    write_state = resume._write_state
+    monkeypatch.setattr(saving, "SAVE_EVERY_S", -1)
+    write_state = resume.write_state
     for moment in (17, SETTINGS["steps_per_epoch"] + 31):
 
         def write_and_die(folder, state, moment=moment):
@@ -305,7 +306,7 @@ def test_states_between_epochs_are_as_good(whole, emnist_dir, tmp_path, monkeypa
                 raise Killed
 
         with monkeypatch.context() as patched, pytest.raises(Killed):
-            patched.setattr(resume, "_write_state", write_and_die)
+            patched.setattr(resume, "write_state", write_and_die)
             mytrain.train(**settings(emnist_dir, tmp_path))
     monkeypatch.undo()
     assert mytrain.train(**settings(emnist_dir, tmp_path)) == 0
@@ -320,14 +321,14 @@ def test_best_weights_of_an_epoch_whose_save_failed_keep_their_score(
     whole, emnist_dir, tmp_path, monkeypatch
 ):
     """The disk is full at the end of the first epoch; the second saves both."""
-    write_state = resume._write_state
+    write_state = resume.write_state
 
     def full_once(folder, state):
         if (state.epoch, state.step) == (1, 0):
             raise OSError(28, "No space left on device")
         write_state(folder, state)
 
-    monkeypatch.setattr(resume, "_write_state", full_once)
+    monkeypatch.setattr(resume, "write_state", full_once)
     assert mytrain.train(**settings(emnist_dir, tmp_path)) == 0
     assert newest_state(tmp_path)[0]["best"] == newest_state(whole)[0]["best"]
     best = "best.weights.h5"
@@ -436,14 +437,14 @@ def test_logs_that_cannot_be_written_do_not_stop_a_training(emnist_dir, tmp_path
 
 
 def test_a_folder_lost_in_the_middle_is_made_again(whole, emnist_dir, tmp_path, monkeypatch):
-    write_state = resume._write_state
+    write_state = resume.write_state
 
     def lose_folder_after_first_epoch(folder, state):
         write_state(folder, state)
         if state.epoch == 1:
             shutil.rmtree(folder)
 
-    monkeypatch.setattr(resume, "_write_state", lose_folder_after_first_epoch)
+    monkeypatch.setattr(resume, "write_state", lose_folder_after_first_epoch)
     assert mytrain.train(**settings(emnist_dir, tmp_path)) == 0
     assert newest_state(tmp_path)[0]["history"] == newest_state(whole)[0]["history"]
 

@@ -36,13 +36,13 @@ NOTING = """
 import os, sys
 sys.path.insert(0, sys.argv.pop(1))
 note = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT)
-import mytrain, resume
-end_step = resume.Recorder.on_train_batch_end
+import mytrain, saving
+end_step = saving.Recorder.on_train_batch_end
 def on_train_batch_end(self, batch, logs=None):
     step = self._first_step + batch + 1
     os.pwrite(note, b"%12d" % (self.state.epoch * self.state.settings["steps_per_epoch"] + step), 0)
     end_step(self, batch, logs)
-resume.Recorder.on_train_batch_end = on_train_batch_end
+saving.Recorder.on_train_batch_end = on_train_batch_end
 sys.exit(mytrain.main())
 """
 

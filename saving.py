@@ -1,0 +1,228 @@
+"""Keeps a training's state and its best weights while it runs: two callbacks for `fit`.
+
+The rules that they keep to are in resume.py.
+
+Keras's BackupAndRestore is not used: it goes back to the start of the interrupted epoch, forgets
+the best score, the history and dropout's seeds, and has no checksum. SwapEMAWeights is not used:
+it exchanges weights by adding and subtracting, which rounds.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import resume
+
+SAVE_EVERY_S = 240  # seconds of training between two states within an epoch
+
+
+class Stopped(BaseException):
+    """Training was stopped by a signal; no `except Exception` on its way may swallow it."""
+
+    def __init__(self, signal_number):
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+class NotFinite(Exception):
+    """The loss or a weight became NaN or infinite."""
+
+
+def _variables(model):
+    """Everything in a compiled model that a training step reads and writes, metrics last."""
+    return [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+
+
+class BestCheckpoint(keras.callbacks.ModelCheckpoint):
+    """Keras's ModelCheckpoint of the best epoch, made safe against a kill and a full disk.
+
+    It writes the weights alone, without the optimizer's; `Recorder` puts them in place. In the
+    list of callbacks it stands before `Recorder`: after validation, when the model holds the
+    averaged weights.
+    """
+
+    failed = False  # whether the last weights to be saved were not
+
+    def __init__(self, folder, state):
+        super().__init__(
+            str(folder / resume.NEW),
+            monitor="val_accuracy",
+            mode="max",
+            save_best_only=True,
+            save_weights_only=True,
+            # Without it the first epoch after a restart would overwrite better weights.
+            initial_value_threshold=state.best["val_accuracy"] if state.best else None,
+        )
+
+    def set_model(self, model):
+        # The same layers, uncompiled; a fixed name, since the file holds it.
+        super().set_model(keras.Model(model.inputs, model.outputs, name=model.name))
+
+    def on_epoch_end(self, epoch, logs=None):
+        best_so_far = self.best
+        try:
+            super().on_epoch_end(epoch, logs)
+            self.failed = self.failed and self.best == best_so_far
+        except (OSError, RuntimeError) as error:  # HDF5 has both
+            self.best, self.failed = best_so_far, True
+            reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
+            print(f"\n{self.filepath}: the best weights were not saved: {reason}")
+            with contextlib.suppress(OSError):
+                Path(self.filepath).unlink(missing_ok=True)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Puts the state into the model before an epoch, takes it out after it, and saves it.
+
+    Stands last in the list of callbacks. Between validation and the end of an epoch the model
+    holds the averaged weights; training never sees them.
+
+    Args:
+        folder: the run's folder.
+        log_folder: where the run's TensorBoard files are.
+        state: `State`; kept up to date here.
+    """
+
+    def __init__(self, folder, log_folder, state):
+        super().__init__()
+        self.folder, self.log_folder, self.state = folder, log_folder, state
+        self.signal_number = None  # set by a signal, acted upon after the step
+        self.failed = False  # whether the last save failed
+        self._saved_at = self._counted_from = time.monotonic()
+
+    @contextlib.contextmanager
+    def catching_signals(self):
+        """Within it, Ctrl-C and SIGTERM stop training after the step; a second one at once."""
+
+        def note(signal_number, frame):
+            if self.signal_number is not None:
+                raise Stopped(signal_number)
+            self.signal_number = signal_number
+            # Not print: it may be in the middle of one.
+            os.write(2, b"\nStopping after this step; once more: at once, without saving.\n")
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def begin(self, model):
+        """Takes or puts the state at a start, and cuts back the logs to it."""
+        model.optimizer.build(model.trainable_variables)
+        # Keras makes the metrics' variables at the first batch: a look at one made-up answer.
+        answer = np.full((1, model.output_shape[-1]), 1 / model.output_shape[-1], "float32")
+        model.compute_metrics(None, np.zeros(1, "int64"), answer)
+        model.reset_metrics()
+        self.set_model(model)
+        if self.state.arrays is None:
+            self.state.arrays = self._take()
+            self.save()
+            return
+        expected = [tuple(variable.shape) for variable in _variables(model)]
+        if expected != [array.shape for array in self.state.arrays]:
+            raise resume.ResumeError(f"{self.folder}: its state is of another network; use --fresh")
+        self._cut_back_logs()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # The running metrics are restored within an epoch; at its start they are zero.
+        count = len(self.state.arrays) if self.state.step else -len(self.model.metrics_variables)
+        for variable, value in zip(_variables(self.model)[:count], self.state.arrays):
+            variable.assign(value)
+        self._first_step = self.state.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.state.step = self._first_step + batch + 1
+        if not np.isfinite(logs["loss"]):
+            raise NotFinite
+        last = self.state.step == self.state.settings["steps_per_epoch"]
+        due = time.monotonic() - self._saved_at > SAVE_EVERY_S
+        if not last and (due or self.signal_number is not None):
+            self.state.arrays = self._take()
+            self.save()
+            self._stop_if_asked()
+
+    def on_test_begin(self, logs=None):
+        self.state.arrays = self._take()
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = self.state
+        state.epoch, state.step = epoch + 1, 0
+        state.test = None  # of an earlier, shorter run
+        state.history.append({name: float(value) for name, value in logs.items()})
+        if (self.folder / resume.NEW).exists():
+            resume.flush(self.folder / resume.NEW)
+            os.replace(self.folder / resume.NEW, self.folder / resume.WAITING)
+            state.best = {
+                "epoch": state.epoch,
+                "val_accuracy": float(logs["val_accuracy"]),
+                "sha256": resume.file_digest(self.folder / resume.WAITING),
+            }
+
+    def epoch_done(self):
+        """Saves after an epoch, once TensorBoard has closed its files."""
+        self.state.log_sizes = {
+            path.relative_to(self.log_folder).as_posix(): path.stat().st_size
+            for path in self._log_files()
+        }
+        self.save()
+        self._stop_if_asked()
+
+    def save(self):
+        """Writes the state; a failure is told, and training goes on."""
+        now = time.monotonic()
+        self.state.seconds += now - self._counted_from
+        self._counted_from = self._saved_at = now
+        if not all(np.isfinite(array).all() for array in self.state.arrays):
+            raise NotFinite
+        self.failed = True
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            resume.write_state(self.folder, self.state)
+            self.failed = False
+            if (self.folder / resume.WAITING).exists():
+                os.replace(self.folder / resume.WAITING, self.folder / resume.BEST)
+                resume.describe_best(self.folder, self.state)
+        except OSError as error:
+            what = "state was" if self.failed else "best weights were"
+            print(
+                f"\n{self.folder}: the {what} not saved: {error.strerror or error}; "
+                "what was saved before is untouched"
+            )
+
+    def best_is_whole(self):
+        """Whether the best weights lie in the folder as the state knows them."""
+        try:
+            return resume.file_digest(self.folder / resume.BEST) == self.state.best["sha256"]
+        except (OSError, TypeError):
+            return False
+
+    def _take(self):
+        return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(self.model)]
+
+    def _stop_if_asked(self):
+        if self.signal_number is not None:
+            raise Stopped(self.signal_number)
+
+    def _log_files(self):
+        return sorted(self.log_folder.glob("**/events.out.tfevents.*"))
+
+    def _cut_back_logs(self):
+        if self.state.log_sizes and not self._log_files():
+            print(f"{self.log_folder}: the curves so far are not there; they go on from here")
+        for path in self._log_files():
+            size = self.state.log_sizes.get(path.relative_to(self.log_folder).as_posix())
+            try:
+                if size is None:
+                    path.unlink()
+                elif path.stat().st_size > size:
+                    os.truncate(path, size)
+            except OSError as error:
+                print(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")
