@@ -23,10 +23,12 @@ os.environ.setdefault(
 import keras
 import tensorflow as tf
 
+import calibration
 import data
 import report
 import resume
 import saving
+import weights as weights_file
 from model import INPUT_SHAPE, MODELS
 
 HERE = Path(__file__).parent
@@ -39,6 +41,8 @@ AUGMENTATION = {  # largest changes, each drawn anew for every image; see data.a
     "shear": 0.15,  # columns a row
     "scale": 0.10,  # share of a side
     "shift": 1.5,  # pixels
+    "elastic": 0.5,  # pixels, standard deviation
+    "stroke": 0.3,  # pixels at each edge
 }
 
 # model
@@ -67,7 +71,7 @@ def main(argv=None):
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it comes
     try:
         return train(**vars(options))
-    except (data.DataError, resume.ResumeError) as error:
+    except (data.DataError, resume.ResumeError, weights_file.WeightsError) as error:
         print(error, file=sys.stderr)
         return 1
     except saving.Stopped as stopped:
@@ -85,6 +89,7 @@ def _stop(signal_number, frame):
 
 def train(
     model=MODEL,
+    weights=None,
     dataset=DATASET,
     data_dir=DATA_DIR,
     epochs=EPOCHS,
@@ -105,16 +110,19 @@ def train(
         0 when done, 1 when the loss was lost or the last state could not be saved.
 
     Raises:
-        data.DataError, resume.ResumeError: with a message for the user.
+        data.DataError, resume.ResumeError, weights.WeightsError: with a message for the user.
         saving.Stopped: after Ctrl-C or SIGTERM, the state saved.
     """
     folder = checkpoint_dir / model
+    if weights:
+        weights_file.read_sidecar(weights)  # refuses what is no sound weights file
     with contextlib.ExitStack() as held:
         held.enter_context(resume.open_folder(folder))
         state = None if fresh else resume.read_state(folder)
         strategy = _devices()
         settings = {
             "model": model,
+            "weights": resume.file_digest(weights) if weights else None,
             "dataset": dataset,
             "steps_per_epoch": steps_per_epoch,
             "batch_size": batch_size,
@@ -156,6 +164,8 @@ def train(
         keras.mixed_precision.set_global_policy(settings["precision"])
         with strategy.scope():
             network = MODELS[model](INPUT_SHAPE, len(loaded.characters), dropout)
+            if weights:
+                weights_file.fill(network, weights, model)
             _compile(network, learning_rate, epochs * steps_per_epoch)
             recorder = saving.Recorder(folder, log_folder, state)
             recorder.begin(network)
@@ -224,12 +234,19 @@ def _test(network, loaded, recorder):
     print(f"Finished: {state.epoch} epochs, {report.duration(state.seconds)} of training.")
     print(f"  best weights {best}")
     print(f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}")
-    if state.test is None and loaded.test:
+    if state.test is None:
         plain = keras.Model(network.inputs, network.outputs)  # the file has no optimizer
         plain.load_weights(best)
-        batches = data.evaluation_batches(loaded.test, state.settings["batch_size"])
-        state.test = network.evaluate(batches, verbose=0, return_dict=True)
-        recorder.save()
+        batch_size = state.settings["batch_size"]
+        probabilities = plain.predict(
+            data.evaluation_batches(loaded.validation, batch_size), verbose=0
+        )
+        temperature = calibration.fit_temperature(probabilities, loaded.validation[1])
+        state.description["temperature"] = round(temperature, 4)
+        if loaded.test:
+            batches = data.evaluation_batches(loaded.test, batch_size)
+            state.test = network.evaluate(batches, verbose=0, return_dict=True)
+        recorder.save(describe=True)
     if state.test:
         print(f"  test accuracy {state.test['accuracy']:.4f}, loss {state.test['loss']:.4f}")
     print(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
@@ -307,7 +324,7 @@ def _description(model, loaded, settings):
         "characters": loaded.characters,
         "dataset": loaded.name,
         "settings": settings,
-        "temperature": 1.0,
+        "temperature": 1.0,  # fitted when training is done
         "keras": keras.__version__,
     }
 
@@ -355,6 +372,7 @@ def _parser():
     whole = _number(int, 1, 10**9)
     add = parser.add_argument
     add("--model", choices=MODELS, default=MODEL, help="the network")
+    add("--weights", type=Path, help="begin with this .weights.h5 file, not at random")
     add("--dataset", default=DATASET, help="a TFDS name with 28x28x1 images")
     add("--data_dir", type=Path, default=DATA_DIR, help="where prepared data is, or will be")
     add("--epochs", type=whole, default=EPOCHS, help="how many epochs in all")

@@ -220,14 +220,14 @@ def _complete_best(folder, state):
         if wanted is None:
             return
         try:
-            found, described = file_digest(best), _described_digest(folder)
+            found, described = file_digest(best), _described(folder)
         except FileNotFoundError:
             print(f"{best}: gone; the next epoch's weights will take its place")
             state.best = None
             return
-        if found == wanted and described != wanted:  # a kill came between the two
+        if found == wanted and described != _description(state):  # a kill came between the two
             describe_best(folder, state)
-        elif found not in (wanted, described):  # `described`: of a state that was lost since
+        elif found not in (wanted, described.get("sha256")):  # the latter: of a state lost since
             print(f"{best}: damaged; the next epoch's weights will take its place")
             _set_aside(best)
             state.best = None
@@ -235,17 +235,21 @@ def _complete_best(folder, state):
         raise ResumeError(f"{best}: cannot be used: {error.strerror}") from error
 
 
-def _described_digest(folder):
-    """The checksum that best.json gives the best weights; None where it gives none."""
+def _described(folder):
+    """What best.json says; {} where it says nothing."""
     try:
-        return json.loads((folder / "best.json").read_text("utf-8"))["sha256"]
+        return dict(json.loads((folder / "best.json").read_text("utf-8")))
     except _DAMAGE:
-        return None
+        return {}
+
+
+def _description(state):
+    return {**state.description, **state.best}
 
 
 def describe_best(folder, state):
     """Writes beside the best weights what they are."""
-    text = json.dumps({**state.description, **state.best}, indent=1, ensure_ascii=False)
+    text = json.dumps(_description(state), indent=1, ensure_ascii=False)
     _write(folder / "best.json", lambda file: file.write(text.encode()))
 
 

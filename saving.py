@@ -160,6 +160,7 @@ class Recorder(keras.callbacks.Callback):
         if (self.folder / resume.NEW).exists():
             resume.flush(self.folder / resume.NEW)
             os.replace(self.folder / resume.NEW, self.folder / resume.WAITING)
+            state.description["temperature"] = 1.0  # the old one was of the old weights
             state.best = {
                 "epoch": state.epoch,
                 "val_accuracy": float(logs["val_accuracy"]),
@@ -175,8 +176,12 @@ class Recorder(keras.callbacks.Callback):
         self.save()
         self._stop_if_asked()
 
-    def save(self):
-        """Writes the state; a failure is told, and training goes on."""
+    def save(self, describe=False):
+        """Writes the state; a failure is told, and training goes on.
+
+        Args:
+            describe: whether what best.json says has changed.
+        """
         now = time.monotonic()
         self.state.seconds += now - self._counted_from
         self._counted_from = self._saved_at = now
@@ -189,6 +194,8 @@ class Recorder(keras.callbacks.Callback):
             self.failed = False
             if (self.folder / resume.WAITING).exists():
                 os.replace(self.folder / resume.WAITING, self.folder / resume.BEST)
+                describe = True
+            if describe:
                 resume.describe_best(self.folder, self.state)
         except OSError as error:
             what = "state was" if self.failed else "best weights were"

@@ -148,9 +148,8 @@ def describe(weights, about):
 # -------------------------------------------------------------------------------------- the network
 def load_network(weights, about):
     """Builds the network that `about` names and fills it, once the file proves to fit."""
-    import keras
 
-    from model import INPUT_SHAPE, MODELS  # here: keras takes 2 s, which --help need not
+    from model import INPUT_SHAPE, MODELS  # here: Keras takes 2 s, which --help need not
 
     name, characters = shown(weights), tuple(about["characters"])
     if about["model"] not in MODELS:
@@ -160,18 +159,7 @@ def load_network(weights, about):
     if tuple(about["input_shape"]) != INPUT_SHAPE:
         raise WeightsError(f"{name}: made for pictures of {about['input_shape']}, not 28x28x1")
     network = MODELS[about["model"]](INPUT_SHAPE, len(characters))
-    expected = sorted(tuple(weight.shape) for weight in network.weights)
-    misfit = f"{name}: not the weights of a {about['model']} with {len(characters)} classes"
-    if _stored_shapes(weights, name) != expected:
-        raise WeightsError(misfit)
-    try:  # a second, uncompiled model of the same layers: an optimizer's state is not looked at
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # says that a layer was left as it was
-            keras.Model(network.inputs, network.outputs).load_weights(weights)
-    except Exception:  # whatever Keras or HDF5 stumble over in a file made to look right
-        raise WeightsError(misfit) from None
-    if not all(np.isfinite(values).all() for values in network.get_weights()):
-        raise WeightsError(f"{name}: holds values that are not finite")
+    fill(network, weights, about["model"])
 
     # The temperature and the unused outputs go into the last layer: softmax(logits / T) for all.
     kernel, bias = (
@@ -181,6 +169,33 @@ def load_network(weights, about):
     network.layers[-1].set_weights([kernel, bias])
     network.characters = characters
     return network
+
+
+def fill(network, weights, model):
+    """Puts the weights of a file into a network, once the file proves to fit.
+
+    Args:
+        network: `keras.Model`, compiled or not.
+        weights: path of a `.weights.h5` file.
+        model: the network's name, for the message.
+
+    Raises:
+        WeightsError: the file is damaged, or of another network.
+    """
+    import keras
+
+    name = shown(weights)
+    misfit = f"{name}: not the weights of a {model} with {network.output_shape[-1]} classes"
+    if _stored_shapes(weights, name) != sorted(tuple(weight.shape) for weight in network.weights):
+        raise WeightsError(misfit)
+    try:  # a second, uncompiled model of the same layers: an optimizer's state is not looked at
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # says that a layer was left as it was
+            keras.Model(network.inputs, network.outputs).load_weights(weights)
+    except Exception:  # whatever Keras or HDF5 stumble over in a file made to look right
+        raise WeightsError(misfit) from None
+    if not all(np.isfinite(values).all() for values in network.get_weights()):
+        raise WeightsError(f"{name}: holds values that are not finite")
 
 
 def start_network(weights, about):

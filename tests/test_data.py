@@ -160,7 +160,7 @@ def an_f():
     return image
 
 
-NO_CHANGE = {"rotation": 0, "shear": 0, "scale": 0, "shift": 0}
+NO_CHANGE = dict.fromkeys(("rotation", "shear", "scale", "shift", "elastic", "stroke"), 0)
 
 
 def test_upright_is_the_same_alone_and_in_a_pipeline():
@@ -176,7 +176,9 @@ def test_no_augmentation_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    "change", [{"rotation": 15}, {"shear": 0.3}, {"scale": 0.2}, {"shift": 2}], ids=str
+    "change",
+    [{"rotation": 15}, {"shear": 0.3}, {"scale": 0.2}, {"shift": 2}, {"elastic": 1}, {"stroke": 1}],
+    ids=str,
 )
 def test_each_augmentation_moves_an_image_a_little_and_never_mirrors_it(change):
     images = np.repeat(an_f(), 64, axis=0)
@@ -193,6 +195,27 @@ def test_each_augmentation_moves_an_image_a_little_and_never_mirrors_it(change):
     plain, mirrored = an_f()[0, :, :, 0], an_f()[0, :, ::-1, 0]
     for image in moved[:16, :, :, 0]:
         assert likeness(plain, image) > likeness(mirrored, image)
+
+
+def test_augmentation_draws_strokes_thicker_and_thinner():
+    images = np.repeat(an_f(), 64, axis=0)
+    ink = data.augment(images, (1, 2), **(NO_CHANGE | {"stroke": 1})).numpy().sum(axis=(1, 2, 3))
+    plain = images[0].sum()
+    assert ink.min() < 0.5 * plain and ink.max() > 1.5 * plain  # strokes are 3 px: 1 px to 5 px
+
+
+def test_augmentation_moves_an_image_as_far_as_it_says():
+    """An affine change by hand: shift alone moves the centre of the ink by at most that."""
+    images = np.repeat(an_f(), 256, axis=0)
+    moved = data.augment(images, (1, 2), **(NO_CHANGE | {"shift": 2})).numpy()[..., 0]
+    across = np.arange(28)
+
+    def centre(image):
+        return np.array([image.sum(0) @ across, image.sum(1) @ across]) / image.sum()
+
+    distances = np.array([centre(image) for image in moved]) - centre(an_f()[0, ..., 0])
+    assert (np.abs(distances).max(axis=0) <= 2.001).all()
+    assert (distances.max(axis=0) > 1.8).all() and (distances.min(axis=0) < -1.8).all()
 
 
 PREPARE = """

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+import calibration
 import mytrain
 import resume
 import saving
+from weights import WeightsError
 
 SETTINGS = {
     "model": "LeNet",
@@ -100,7 +102,7 @@ def test_a_run_leaves_checkpoints_curves_and_a_description(whole):
     described = json.loads((run_folder(whole) / "best.json").read_text("utf-8"))
     assert described["model"] == "LeNet" and described["characters"][36] == "a"
     assert described["dataset"].startswith("emnist/byclass/")
-    assert described["settings"]["batch_size"] == 32 and described["temperature"] == 1.0
+    assert described["settings"]["batch_size"] == 32
 
     state, _ = newest_state(whole)
     validation = curves(whole)["validation", "epoch_accuracy"]
@@ -455,6 +457,49 @@ def test_a_checkpoint_folder_that_cannot_be_is_one_line(place, emnist_dir, tmp_p
     (tmp_path / place).write_text("in the way")
     with pytest.raises(resume.ResumeError, match="cannot be used for checkpoints"):
         mytrain.train(**settings(emnist_dir, tmp_path))
+
+
+def test_the_temperature_of_the_best_weights_is_fitted_on_validation_data(copy, emnist_dir):
+    path = run_folder(copy) / "best.json"
+    described = json.loads(path.read_text("utf-8"))
+    loaded = mytrain.data.load("emnist", emnist_dir)
+    network = mytrain.MODELS["LeNet"](n_classes=62)
+    network.load_weights(run_folder(copy) / "best.weights.h5")
+    images, labels = loaded.validation
+    temperature = calibration.fit_temperature(network.predict(images / 255, verbose=0), labels)
+    assert described["temperature"] == pytest.approx(temperature, rel=0.01) != 1
+
+    path.write_text(json.dumps(described | {"temperature": 1.0}), "utf-8")  # killed before it
+    resume.read_state(run_folder(copy))
+    assert json.loads(path.read_text("utf-8")) == described
+
+
+def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_path, capsys):
+    best = run_folder(whole) / "best.weights.h5"
+    given = settings(emnist_dir, tmp_path, weights=best, epochs=1, learning_rate=1e-8)
+    assert mytrain.train(**given) == 0
+    shutil.copy(run_folder(tmp_path) / "best.weights.h5", tmp_path / "on.weights.h5")
+    before, after = (mytrain.MODELS["LeNet"](n_classes=62) for _ in range(2))
+    before.load_weights(best)
+    after.load_weights(tmp_path / "on.weights.h5")
+    for expected, weights in zip(before.get_weights(), after.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, expected, atol=1e-4)
+    with pytest.raises(resume.ResumeError, match="has weights "):  # it goes on with them only
+        mytrain.train(**(given | {"weights": None}))
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "reason"),
+    [
+        ("AlexNet", "best.weights.h5", "not the weights of a AlexNet with 62 classes"),
+        ("LeNet", "gone.weights.h5", "gone.weights.h5: missing"),
+        ("LeNet", "best.json", "only '.weights.h5' files"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_line(model, name, reason, whole, emnist_dir, tmp_path):
+    given = settings(emnist_dir, tmp_path, model=model, weights=run_folder(whole) / name)
+    with pytest.raises(WeightsError, match=reason):
+        mytrain.train(**given)
 
 
 def test_tensorboard_itself_shows_the_curves(whole):

@@ -12,11 +12,14 @@ labelled picture that is not in out.csv counts as read wrong.
 import argparse
 import collections
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
 
-BINS = 15
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from calibration import calibration_error
+
 SHOWN = 10  # confusions
 
 
@@ -24,17 +27,6 @@ def table(path):
     """{file name: row as a dict}"""
     with open(path, encoding="utf-8", newline="") as file:
         return {Path(row["file"]).name: row for row in csv.DictReader(file)}
-
-
-def calibration_error(confidences, right):
-    """Mean distance of confidence and accuracy over equally wide bins, weighted by their counts."""
-    bins = np.minimum((confidences * BINS).astype(int), BINS - 1)
-    gaps = [
-        abs(confidences[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean()
-        for b in range(BINS)
-        if (bins == b).any()
-    ]
-    return sum(gaps)
 
 
 def main():

@@ -1,0 +1,46 @@
+"""Calibration: the temperature is found again where it is known, and the error is what it says."""
+
+import numpy as np
+import pytest
+
+import calibration
+
+
+def sampled(temperature, seed=0, n=20_000, classes=10):
+    """Probabilities whose logits are `temperature` times too large, and labels drawn honestly."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.standard_normal((n, classes))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (rng.random((n, 1)) < honest.cumsum(1)).argmax(1)
+    return calibration.with_temperature(honest, 1 / temperature).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.4, 3.0])
+def test_a_known_temperature_is_found_and_makes_confidences_honest(temperature):
+    probabilities, labels = sampled(temperature)
+    # 20,000 labels tell T to about 1 %.
+    assert calibration.fit_temperature(probabilities, labels) == pytest.approx(
+        temperature, rel=0.05
+    )
+    honest = calibration.with_temperature(probabilities, temperature)
+    assert (honest.argmax(1) == probabilities.argmax(1)).all()
+    error = calibration.calibration_error(honest.max(1), honest.argmax(1) == labels)
+    assert error < 0.015
+
+
+def test_a_network_that_is_never_wrong_keeps_its_confidence():
+    probabilities = np.eye(3, dtype=np.float32)
+    assert calibration.fit_temperature(probabilities, np.arange(3)) == 1
+
+
+def test_a_network_that_is_surely_wrong_gets_the_highest_temperature():
+    probabilities = np.eye(3, dtype=np.float32)
+    hottest = calibration.fit_temperature(probabilities, np.array([1, 2, 0]))
+    assert hottest == pytest.approx(calibration.HOTTEST, rel=0.01)
+
+
+def test_the_calibration_error_by_hand():
+    # 0.9 sure and right every second time: 0.4 apart; 0.5 sure and right always: 0.5 apart.
+    confidences = np.array([0.9, 0.9, 0.5, 0.5])
+    right = np.array([True, False, True, True])
+    assert calibration.calibration_error(confidences, right) == pytest.approx(0.45)
