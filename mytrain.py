@@ -37,12 +37,12 @@ HERE = Path(__file__).parent
 DATASET = "emnist"  # any TFDS name with 28x28x1 images: emnist/balanced, mnist, ...
 DATA_DIR = HERE / "tensorflow_datasets"  # where TFDS keeps prepared data
 AUGMENTATION = {  # largest changes, each drawn anew for every image; see data.augment
-    "rotation": 10.0,  # degrees
-    "shear": 0.15,  # columns a row
-    "scale": 0.10,  # share of a side
-    "shift": 1.5,  # pixels
-    "elastic": 0.5,  # pixels, standard deviation
-    "stroke": 0.3,  # pixels at each edge
+    "rotation": 15.0,  # degrees
+    "shear": 0.25,  # columns a row
+    "scale": 0.15,  # share of a side
+    "shift": 2.0,  # pixels
+    "elastic": 0.7,  # pixels, standard deviation
+    "stroke": 0.4,  # pixels at each edge
 }
 
 # model

@@ -1,0 +1,133 @@
+"""What each part of the recipe brings: recipes that differ in one part.
+
+    python tests/benchmarks/ablation.py --dataset mnist --epochs 2 --steps_per_epoch 469
+
+Starts from the ancestor's recipe (Adam at a constant 1e-3, no augmentation) and adds mytrain.py's
+parts one after the other; each line is one recipe over all seeds, by the validation accuracy after
+the last epoch. The test split is left alone, unless --test asks for it: for the recipes named by
+--only, once they are chosen. Runs stay in --out; started again, it goes on where it stopped.
+"""
+
+import argparse
+import contextlib
+import functools
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import keras
+
+import data
+import mytrain
+import resume
+
+AFFINE = ("rotation", "shear", "scale", "shift")
+RECIPES = {  # each has all parts of those above it
+    "ancestor": (),
+    "warm-up and cosine": ("schedule",),
+    "weight average": ("average",),
+    "weight decay": ("decay",),
+    "affine augmentation": AFFINE,
+    "elastic augmentation": ("elastic",),
+    "stroke width": ("stroke",),
+    "label smoothing": ("smoothing",),
+}
+SMOOTHING = 0.1
+
+
+def parts_of(recipe):
+    """All parts of a recipe: its own and those of the ones before it."""
+    names = list(RECIPES)
+    return {part for name in names[: names.index(recipe) + 1] for part in RECIPES[name]}
+
+
+def compiled_with(parts):
+    """mytrain.py's `_compile` without the parts that a recipe does not have."""
+    whole = mytrain._compile
+
+    def compile_network(network, learning_rate, steps):
+        whole(network, learning_rate, steps)
+        config = network.optimizer.get_config()
+        if "schedule" not in parts:
+            config["learning_rate"] = learning_rate
+        config["use_ema"] = "average" in parts
+        config["weight_decay"] = mytrain.WEIGHT_DECAY if "decay" in parts else 0.0
+        optimizer = keras.optimizers.AdamW.from_config(config)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        loss = smoothed if "smoothing" in parts else network.loss
+        network.compile(optimizer, loss=loss, metrics=["accuracy"])
+
+    return compile_network
+
+
+def smoothed(labels, probabilities):
+    """Cross entropy with SMOOTHING of the weight spread over all classes."""
+    classes = probabilities.shape[-1]
+    wanted = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), classes)
+    return keras.losses.categorical_crossentropy(wanted, probabilities, label_smoothing=SMOOTHING)
+
+
+def run(recipe, seed, options):
+    """Trains once, or goes on; returns the finished state."""
+    parts = parts_of(recipe)
+    amounts = mytrain.AUGMENTATION
+    augmentation = {name: amounts[name] if name in parts else 0.0 for name in amounts}
+    folder = options.out / options.model / recipe.replace(" ", "-") / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    before = mytrain.AUGMENTATION, mytrain._compile
+    mytrain.AUGMENTATION = augmentation if any(augmentation.values()) else None
+    mytrain._compile = compiled_with(parts)
+    try:
+        with open(folder / "log.txt", "a") as log, contextlib.redirect_stdout(log):
+            mytrain.train(
+                model=options.model,
+                dataset=options.dataset,
+                data_dir=options.data_dir,
+                epochs=options.epochs,
+                steps_per_epoch=options.steps_per_epoch,
+                checkpoint_dir=folder,
+                log_dir=folder / "logs",
+                seed=seed,
+            )
+    finally:
+        mytrain.AUGMENTATION, mytrain._compile = before
+    return resume.read_state(folder / options.model)
+
+
+def percent(values):
+    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):6.2f}{spread}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--model", choices=mytrain.MODELS, default="ResNet")
+    add("--dataset", default="mnist")
+    add("--data_dir", type=Path, default=mytrain.DATA_DIR)
+    add("--epochs", type=int, default=2)
+    add("--steps_per_epoch", type=int, default=469)
+    add("--seeds", type=int, default=3)
+    add("--only", nargs="*", choices=RECIPES, default=[*RECIPES])
+    add("--test", action="store_true", help="also score the test split")
+    add("--out", type=Path, required=True, help="folder for the runs")
+    options = parser.parse_args()
+
+    load = functools.cache(data.load)
+    data.load = lambda *args: load(*args) if options.test else replace(load(*args), test=None)
+    images = options.epochs * options.steps_per_epoch * mytrain.BATCH_SIZE
+    print(f"{options.model} on {options.dataset}, {images:,} images a run, {options.seeds} seeds")
+    print(f"{'':<24}validation %{'      test %' * options.test}")
+    for recipe in options.only:
+        states = [run(recipe, seed, options) for seed in range(1, options.seeds + 1)]
+        line = f"{recipe:<24}{percent([s.history[-1]['val_accuracy'] for s in states]):<18}"
+        if options.test:
+            line += percent([s.test["accuracy"] for s in states])
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
