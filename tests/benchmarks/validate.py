@@ -1,0 +1,75 @@
+"""What weights do on validation data: accuracy, confidence, and the prior of the classes.
+
+    python tests/benchmarks/validate.py WEIGHTS --dataset handwritten62 --data_dir DATA
+
+Two choices rest on this table. The temperature: its calibration error before and after. The prior:
+a network answers as if the classes were as frequent as in its training data. Where a text has other
+frequencies, the log of their ratio can be added to its logits (Saerens, Latinne, Decaestecker,
+"Adjusting the outputs of a classifier to new a priori probabilities", Neural Computation 2002). The
+table does that for digits, from their share of the training data to half, as in EMNIST ByClass,
+and counts the errors on the validation data as they are and with digits weighted to half.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+import data
+import weights
+from calibration import calibration_error, fit_temperature, with_temperature
+from mytrain import DATA_DIR
+
+SHARES = (10 / 62, 0.40, 0.50)  # of digits: classes alike, between, EMNIST ByClass
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path, help="a .weights.h5 file")
+    parser.add_argument("--dataset", default="handwritten62")
+    parser.add_argument("--data_dir", type=Path, default=DATA_DIR)
+    options = parser.parse_args()
+    about = weights.read_sidecar(options.weights)
+    network = weights.load_network(options.weights, about | {"temperature": 1.0})
+    loaded = data.load(options.dataset, options.data_dir)
+    batches = data.evaluation_batches(loaded.validation, 256)
+    raw, labels = network.predict(batches, verbose=0), loaded.validation[1]
+    characters = np.array(loaded.characters)
+    folded = np.char.lower(characters)
+
+    answers = raw.argmax(axis=1)
+    best = np.argsort(-raw, axis=1)[:, :3]
+    among = [(best[:, :n] == labels[:, None]).any(axis=1).mean() for n in (1, 2, 3)]
+    print(f"{len(labels)} validation images of {loaded.name}")
+    print("exact {:.2%}, among two {:.2%}, among three {:.2%}".format(*among))
+    print(f"case ignored {(folded[answers] == folded[labels]).mean():.2%}")
+
+    fitted = fit_temperature(raw, labels)
+    print(f"\n{'temperature':<14}{'calibration error %':>20}{'log likelihood':>16}")
+    for temperature in sorted({1.0, round(about.get("temperature", 1.0), 4), round(fitted, 4)}):
+        honest = with_temperature(raw, temperature)
+        error = calibration_error(honest.max(axis=1), answers == labels)
+        likelihood = np.log(honest[np.arange(len(labels)), labels]).mean()
+        print(f"{temperature:<14}{100 * error:>20.2f}{likelihood:>16.4f}")
+
+    digit = np.isin(characters, list("0123456789"))
+    trained = digit[loaded.train[1]].mean()
+    honest = with_temperature(raw, fitted)
+    print(
+        f"\n{'prior: digits':<18}{'as they are':>14}{'half digits':>14}{'digits':>10}{'others':>10}"
+    )
+    for share in sorted({trained, *SHARES}):
+        odds = np.where(digit, share / trained, (1 - share) / (1 - trained))
+        right = (honest * odds).argmax(axis=1) == labels
+        of_digits, of_others = right[digit[labels]].mean(), right[~digit[labels]].mean()
+        name = f"{share:.0%}" + " (as trained)" * bool(share == trained)
+        figures = (right.mean(), (of_digits + of_others) / 2, of_digits, of_others)
+        print(f"{name:<18}" + "".join(f"{figure:>{14 if i < 2 else 10}.2%}"
+                                      for i, figure in enumerate(figures)))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
