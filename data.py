@@ -180,7 +180,7 @@ def evaluation_batches(part, batch_size):
     return batches.map(lambda images, labels: (_scaled(images), labels)).prefetch(tf.data.AUTOTUNE)
 
 
-def augment(images, seed, rotation, shear, scale, shift, elastic, stroke):
+def augment(images, seed, rotation=0, shear=0, scale=0, shift=0, elastic=0, stroke=0):
     """Turns, slants, stretches, moves and bends each image, and changes the width of its strokes.
 
     Every image has its own random amounts, and is never mirrored. Bending is the elastic

@@ -34,13 +34,13 @@ import numpy as np
 import answers
 import panel
 from pad import drawing_pad
+from quiet import quiet_libraries
 from weights import (
     WeightsError,
     describe,
     find_weights,
     get_model,
     printable,
-    quiet_libraries,
     read_sidecar,
     relative,
     shown,
@@ -310,7 +310,7 @@ def read_all(entries, weights, about, charset):
     """Gives all entries their readings, prints and saves them; the number that was not saved."""
     width = min(48, max((len(printable(entry.file)) for entry in entries), default=0))
     folders, failures = {}, 0
-    with quiet_libraries(), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+    with quiet_libraries(gpu=False), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         loaded = ahead(pool, load, entries)  # the first ones while TensorFlow starts
         model = start_network(weights, about)
         for batch in batches(loaded):
@@ -379,7 +379,7 @@ def draw(options, weights, about):
     if not panel.has_display():
         print("no display: --draw needs one", file=sys.stderr)
         return 1
-    with quiet_libraries():
+    with quiet_libraries(gpu=False):
         model = start_network(weights, about)
         model.predict_on_batch(np.zeros((1, 28, 28, 1), np.float32))  # compiles: 4 ms, not 60
 

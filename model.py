@@ -10,6 +10,8 @@ Only `keras` and plain arithmetic: any Keras 3 backend can run these networks.
 import keras
 from keras import layers
 
+from normalization import BatchNormalization
+
 INPUT_SHAPE = (28, 28, 1)  # height, width, grey; float32 in [0, 1], white ink on black, upright
 # EMNIST ByClass order: class 0 is "0", class 10 "A", class 36 "a".
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -123,9 +125,9 @@ def res_net_block(input_data, filters, conv_size):
         Keras tensor of `input_data`'s shape.
     """
     x = layers.Conv2D(filters, conv_size, padding="same", activation="relu")(input_data)
-    x = layers.BatchNormalization()(x)
+    x = BatchNormalization()(x)
     x = layers.Conv2D(filters, conv_size, padding="same")(x)
-    x = layers.BatchNormalization()(x)
+    x = BatchNormalization()(x)
     x = layers.Add()([x, input_data])
     return layers.Activation("relu")(x)
 

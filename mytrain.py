@@ -10,26 +10,26 @@ Stop it with Ctrl-C at any time; the same command goes on where it stopped.
 import argparse
 import contextlib
 import itertools
-import os
 import signal
 import sys
 from datetime import datetime
 from pathlib import Path
 
-os.environ.setdefault(
-    "TF_CPP_MIN_LOG_LEVEL", "1"
-)  # less start-up chatter; warnings and errors stay
+from quiet import quiet_libraries
 
-import keras
-import tensorflow as tf
+with quiet_libraries(gpu=True):
+    import keras
+    import tensorflow as tf
 
-import calibration
-import data
-import report
-import resume
-import saving
-import weights as weights_file
-from model import INPUT_SHAPE, MODELS
+    import calibration
+    import data
+    import devices
+    import report
+    import resume
+    import saving
+    import scores
+    import weights as weights_file
+    from model import INPUT_SHAPE, MODELS
 
 HERE = Path(__file__).parent
 
@@ -119,7 +119,8 @@ def train(
     with contextlib.ExitStack() as held:
         held.enter_context(resume.open_folder(folder))
         state = None if fresh else resume.read_state(folder)
-        strategy = _devices()
+        with quiet_libraries(gpu=True):
+            strategy = devices.strategy()
         settings = {
             "model": model,
             "weights": resume.file_digest(weights) if weights else None,
@@ -130,7 +131,7 @@ def train(
             "dropout": dropout,
             "seed": seed,
             # Precision follows the hardware; a run goes on as it began.
-            "precision": state.settings["precision"] if state else _precision(),
+            "precision": state.settings["precision"] if state else devices.precision(),
             "recipe": [AUGMENTATION, WARM_UP, WEIGHT_DECAY, AVERAGED],
         }
         if state:  # before the data, which may be long to load
@@ -145,7 +146,7 @@ def train(
             state = resume.State(
                 settings=settings,
                 description=_description(model, loaded, settings),
-                log_name=_new_log_name(log_dir / model),
+                log_name=_new_log_name(log_dir / model, loaded.name),
                 epochs=epochs,
             )
             print(f"Starting in {folder}")
@@ -188,21 +189,28 @@ def _fit(network, loaded, recorder, epochs):
     state, settings = recorder.state, recorder.state.settings
     steps, batch_size = settings["steps_per_epoch"], settings["batch_size"]
     validation = data.evaluation_batches(loaded.validation, batch_size)
+    first_step = tf.Variable(0, dtype=tf.int64)
+    batches = data.training_batches(
+        loaded.train, batch_size, settings["seed"], first_step, AUGMENTATION
+    )
+
+    def sample(epoch):
+        first_step.assign(epoch * steps)
+        return next(iter(batches))[0].numpy()
+
+    tensorboard = report.TensorBoard(recorder.log_folder, state, loaded.validation, sample)
+    recorder.flush_logs = tensorboard.flush
     console = report.Console(epochs, steps, batch_size, state)
     best = saving.BestCheckpoint(recorder.folder, state)
     callbacks = [
         # The best epoch's averaged weights, by validation accuracy.
         best,
-        # Loss and accuracy by epoch, training and validation; learning rate.
-        report.TensorBoard(recorder.log_folder, write_graph=False),
+        # Curves, confusions, samples: all that TensorBoard shows.
+        tensorboard,
         console,
         # Last, since it takes the averaged weights out of the model again.
         recorder,
     ]
-    first_step = tf.Variable(0, dtype=tf.int64)
-    batches = data.training_batches(
-        loaded.train, batch_size, settings["seed"], first_step, AUGMENTATION
-    )
     for epoch in range(state.epoch, epochs):
         first_step.assign(epoch * steps + state.step)
         network.fit(
@@ -237,20 +245,25 @@ def _test(network, loaded, recorder):
     if state.test is None:
         plain = keras.Model(network.inputs, network.outputs)  # the file has no optimizer
         plain.load_weights(best)
-        batch_size = state.settings["batch_size"]
-        probabilities = plain.predict(
-            data.evaluation_batches(loaded.validation, batch_size), verbose=0
-        )
-        temperature = calibration.fit_temperature(probabilities, loaded.validation[1])
+        temperature = calibration.fit_temperature(*_answers(plain, loaded.validation))
         state.description["temperature"] = round(temperature, 4)
         if loaded.test:
-            batches = data.evaluation_batches(loaded.test, batch_size)
-            state.test = network.evaluate(batches, verbose=0, return_dict=True)
+            probabilities, labels = _answers(plain, loaded.test)
+            state.test = scores.figures(probabilities, labels, loaded.characters)
+            counts = scores.confusion(probabilities, labels)
+            report.write_test(
+                recorder.log_folder, state.epoch, state.test, counts, loaded.characters
+            )
         recorder.save(describe=True)
     if state.test:
-        print(f"  test accuracy {state.test['accuracy']:.4f}, loss {state.test['loss']:.4f}")
+        print("  test " + ", ".join(f"{name} {share:.4f}" for name, share in state.test.items()))
     print(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
     return 1 if recorder.failed else 0
+
+
+def _answers(network, part):
+    """Probabilities (n, classes) for all images of a part, and its labels (n,)."""
+    return network.predict(data.evaluation_batches(part, 256), verbose=0), part[1]
 
 
 def _compile(network, learning_rate, steps):
@@ -272,9 +285,10 @@ def _compile(network, learning_rate, steps):
     network.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 
 
-def _new_log_name(parent):
-    """When the run began; made at once, so that no other run takes it."""
-    began = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+def _new_log_name(parent, dataset):
+    """The data and when the run began; made at once, so that no other run takes it."""
+    data_name = "-".join(dataset.split("/")[:-1])  # emnist/byclass/3.1.0 -> emnist-byclass
+    began = f"{data_name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for number in itertools.count(1):
         name = began if number == 1 else f"{began}_{number}"
         try:
@@ -285,35 +299,6 @@ def _new_log_name(parent):
         except OSError:
             pass  # no logs, then: TensorBoard's callback will say so
         return name
-
-
-def _devices():
-    """All visible GPUs, memory growing as needed; without one, says so."""
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if not gpus:
-        print(f"No GPU found: training on {os.cpu_count()} processor cores, which is slow.")
-    else:
-        print(f"Training on {len(gpus)} GPU{'s' * (len(gpus) > 1)}.")
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
-
-
-def _precision():
-    """The Keras policy that is fast here: bfloat16 or float16 where the hardware has it."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
-        capability = min(detail.get("compute_capability", (0, 0)) for detail in details)
-        if capability >= (8, 0):
-            return "mixed_bfloat16"
-        return "mixed_float16" if capability >= (7, 0) else "float32"
-    try:
-        processor = Path("/proc/cpuinfo").read_text("ascii", "replace")
-    except OSError:
-        processor = ""
-    # Without native instructions bfloat16 is emulated, and slower than float32.
-    return "mixed_bfloat16" if "amx_bf16" in processor or "avx512_bf16" in processor else "float32"
 
 
 def _description(model, loaded, settings):

@@ -1,39 +1,217 @@
-"""What a training shows while it runs: TensorBoard's files and the console's lines."""
+"""What a training shows: TensorBoard's files and the console's lines.
 
+A run's log folder, tblogs/<model>/<dataset>_<start>/, holds a TensorBoard run each for
+    train          loss, accuracy, learning rate, images/s; settings, network, graph; samples
+    validation     loss, accuracy; confusion matrix, surest errors
+    test           the final figures and the table by class
+    .              what TensorBoard's HParams tab compares
+"""
+
+import contextlib
+import functools
+import io
 import sys
 import time
 
 import keras
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+import charts
+import scores
+
+EVERY = 100  # steps between two points of the curves by step
+LOOKED_AT = 10_000  # validation images at most for the pictures: the rest would say the same
+SHOWN = 24  # surest errors, augmented samples
+
+
+def _guarded(hook):
+    """A hook that tells its first failure; from then on nothing more is written."""
+
+    @functools.wraps(hook)
+    def guarded(self, *args, **kwargs):
+        if self.broken:
+            return
+        try:
+            hook(self, *args, **kwargs)
+        except (tf.errors.OpError, OSError) as error:
+            self.broken = True
+            reason = str(error).split(" [Op:")[0].splitlines()[0].split("; ")[-1]
+            print(f"\n{self.log_dir}: no more curves are written: {reason}; training goes on")
+
+    return guarded
 
 
 class TensorBoard(keras.callbacks.TensorBoard):
-    """Keras's TensorBoard, which a full disk or a lost folder cannot make training stop.
+    """Keras's TensorBoard with pictures, texts and curves by step.
 
-    The first failure is told; from then on nothing more is written.
+    A full disk or a lost folder does not make training stop. Validation is scored with the averaged
+    weights, so its curves are theirs; the plain weights would need a second pass, and nobody uses
+    them.
+
+    Args:
+        folder: the run's log folder.
+        state: `resume.State`; looked at, never changed.
+        validation: (images, labels), uint8 (n, 28, 28, 1) and int (n,).
+        sample: a function of an epoch, counted from 0, that returns some of the augmented images
+            it was trained on, float32 (n, 28, 28, 1) in [0, 1].
     """
 
     broken = False
 
-    def _guarded(name):
-        def hook(self, *args, **kwargs):
-            if self.broken:
-                return
-            try:
-                getattr(keras.callbacks.TensorBoard, name)(self, *args, **kwargs)
-            except (tf.errors.OpError, OSError) as error:
-                self.broken = True
-                reason = str(error).split(" [Op:")[0].splitlines()[0].split("; ")[-1]
-                print(f"\n{self.log_dir}: no more curves are written: {reason}; training goes on")
+    def __init__(self, folder, state, validation, sample):
+        super().__init__(str(folder), write_graph=state.epoch == state.step == 0)
+        self.folder, self.state, self.sample = folder, state, sample
+        self.images, self.labels = (part[:LOOKED_AT] for part in validation)
+        self.characters = state.description["characters"]
 
-        return hook
+    @_guarded
+    def set_model(self, model):
+        super().set_model(model)
 
-    set_model = _guarded("set_model")
-    on_train_begin = _guarded("on_train_begin")
-    on_train_end = _guarded("on_train_end")
-    on_test_begin = _guarded("on_test_begin")
-    on_test_end = _guarded("on_test_end")
-    on_epoch_end = _guarded("on_epoch_end")
+    @_guarded
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.write_graph = False  # once is enough
+        if self.state.epoch == self.state.step == 0:
+            self._describe()
+
+    def _describe(self):
+        """The run's settings and its network, once, where it begins."""
+        settings = {**self.state.settings, "epochs": self.state.epochs}
+        rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
+        with self._train_writer.as_default():
+            tf.summary.text("settings", f"| setting | value |\n|---|---|\n{rows}", step=0)
+            tf.summary.text("network", f"```\n{_network_summary(self.model)}\n```", step=0)
+        compared = {name: v for name, v in settings.items() if isinstance(v, str | int | float)}
+        with _closing_writer(self.folder):
+            hparams.hparams(compared, trial_id=f"{self.folder.parent.name}/{self.folder.name}")
+
+    @_guarded
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        self.first_step, self.began = self.state.step, None
+
+    @_guarded
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if self.began is None:  # the first step compiles; count from its end
+            self.began, self.counted_from = time.monotonic(), batch
+        self.batches = batch + 1
+        steps = self.state.settings["steps_per_epoch"]
+        position = self.state.epoch * steps + self.first_step + self.batches
+        if position % EVERY == 0:
+            with self._train_writer.as_default():
+                # Means since the epoch began, which is why they jump where the next begins.
+                for name in ("loss", "accuracy"):
+                    tf.summary.scalar(f"by_step/{name}", logs[name], step=position)
+                rate = float(self.model.optimizer.learning_rate)
+                tf.summary.scalar("by_step/learning_rate", rate, step=position)
+
+    @_guarded
+    def on_test_begin(self, logs=None):
+        # Training ends where validation begins.
+        done, batch_size = self.batches - 1 - self.counted_from, self.state.settings["batch_size"]
+        if done:
+            self.speed = done * batch_size / (time.monotonic() - self.began)
+        super().on_test_begin(logs)
+
+    @_guarded
+    def on_test_end(self, logs=None):
+        super().on_test_end(logs)
+
+    @_guarded
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        probabilities = self.model.predict(
+            _scaled(self.images), self.state.settings["batch_size"], verbose=0
+        )
+        counts = scores.confusion(probabilities, self.labels)
+        wrong = scores.surest_errors(probabilities, self.labels, SHOWN)
+        chosen = probabilities[wrong]
+        with self._val_writer.as_default():
+            _image("confusion", charts.confusion_matrix(counts, self.characters), epoch)
+            _image(
+                "surest_errors",
+                charts.gallery(
+                    _scaled(self.images[wrong]),
+                    self.labels[wrong],
+                    chosen.argmax(axis=1),
+                    chosen.max(axis=1),
+                    self.characters,
+                ),
+                epoch,
+            )
+        with self._train_writer.as_default():
+            _image("augmented", charts.image_grid(self.sample(epoch)[:SHOWN]), epoch)
+            first = next(layer for layer in self.model.layers if layer.weights)
+            _image("first_layer", charts.kernels(first.get_weights()[0]), epoch)
+            if self.batches > 1:
+                tf.summary.scalar("epoch_images_per_second", self.speed, step=epoch)
+
+    @_guarded
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+
+    @_guarded
+    def flush(self):
+        """Brings what was written so far to the disk, in the middle of an epoch."""
+        for writer in self._writers.values():
+            writer.flush()
+
+
+def write_test(log_folder, epoch, figures, counts, characters):
+    """The final figures and the table by class into TensorBoard; a failure is told.
+
+    Args:
+        log_folder: the run's log folder.
+        epoch: epochs that were trained.
+        figures: dict of floats, as `scores.figures` gives them.
+        counts: int (classes, classes), as `scores.confusion` gives them.
+        characters: what each class means.
+    """
+    rows = "".join(f"| {name} | {value:.4f} |\n" for name, value in figures.items())
+    lines = zip(characters, *(values.tolist() for values in scores.per_class(counts)), strict=True)
+    classes = "".join(
+        f"| {character} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {support} |\n"
+        for character, precision, recall, f1, support in lines
+        if support
+    )
+    try:
+        with _closing_writer(log_folder / "test"):
+            tf.summary.text("final", f"| figure | test |\n|---|---|\n{rows}", step=epoch)
+            head = "| character | precision | recall | F1 | support |\n|---|---|---|---|---|\n"
+            tf.summary.text("by_class", head + classes, step=epoch)
+            _image("confusion", charts.confusion_matrix(counts, characters), epoch)
+            for name, value in figures.items():
+                tf.summary.scalar(f"final/{name.replace(' ', '_')}", value, step=epoch)
+    except (tf.errors.OpError, OSError) as error:
+        print(f"{log_folder}: the final figures were not written: {str(error).splitlines()[0]}")
+
+
+@contextlib.contextmanager
+def _closing_writer(folder):
+    writer = tf.summary.create_file_writer(str(folder))
+    try:
+        with writer.as_default():
+            yield
+    finally:
+        writer.close()
+
+
+def _image(tag, picture, step):
+    tf.summary.image(tag, picture[None], step=step)
+
+
+def _scaled(images):
+    """uint8 0..255 -> float32 0..1."""
+    return images.astype("float32") / 255
+
+
+def _network_summary(model):
+    lines = io.StringIO()
+    model.summary(line_length=96, print_fn=lambda line: lines.write(line + "\n"))
+    return lines.getvalue()
 
 
 class Console(keras.callbacks.Callback):

@@ -93,6 +93,7 @@ class Recorder(keras.callbacks.Callback):
         self.folder, self.log_folder, self.state = folder, log_folder, state
         self.signal_number = None  # set by a signal, acted upon after the step
         self.failed = False  # whether the last save failed
+        self.flush_logs = lambda: None  # brings what TensorBoard's callback holds to the disk
         self._saved_at = self._counted_from = time.monotonic()
 
     @contextlib.contextmanager
@@ -169,10 +170,6 @@ class Recorder(keras.callbacks.Callback):
 
     def epoch_done(self):
         """Saves after an epoch, once TensorBoard has closed its files."""
-        self.state.log_sizes = {
-            path.relative_to(self.log_folder).as_posix(): path.stat().st_size
-            for path in self._log_files()
-        }
         self.save()
         self._stop_if_asked()
 
@@ -188,6 +185,11 @@ class Recorder(keras.callbacks.Callback):
         if not all(np.isfinite(array).all() for array in self.state.arrays):
             raise NotFinite
         self.failed = True
+        self.flush_logs()
+        self.state.log_sizes = {
+            path.relative_to(self.log_folder).as_posix(): path.stat().st_size
+            for path in self._log_files()
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             resume.write_state(self.folder, self.state)

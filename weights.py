@@ -14,10 +14,7 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import stat
-import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -204,6 +201,9 @@ def start_network(weights, about):
     That is what Python's garbage collector takes to walk, again and again, over the objects that
     TensorFlow's import makes, all of which stay.
     """
+    # A GPU gains nothing here, and TensorFlow would take all of its memory from a training.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     gc.disable()
     try:
         return load_network(weights, about)
@@ -254,36 +254,7 @@ def _stored_shapes(weights, name):
     return sorted(shapes)
 
 
-# -------------------------------------------------------------------------------------- the console
-@contextlib.contextmanager
-def quiet_libraries():
-    """Within it, TensorFlow's remarks on the machine stay off the console; errors come at its end.
-
-    It writes some before it looks at TF_CPP_MIN_LOG_LEVEL, and calls a missing GPU an error, which
-    on a machine without one is none. Who sets that variable sees everything, at once.
-    """
-    # A GPU gains nothing here, and TensorFlow would take all of its memory from a training.
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "w", errors="replace") as console:
-        before = sys.stderr
-        if before is sys.__stderr__:  # ours goes on to the console
-            sys.stderr = console
-        if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-            os.dup2(log.fileno(), 2)  # libraries write past sys.stderr
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(console.fileno(), 2)
-            log.seek(0)
-            remark = re.compile(rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b")
-            for line in log:
-                if not remark.match(line):
-                    sys.stderr.write(line.decode(errors="replace"))
-
-
+# ------------------------------------------------------------------------------------ for messages
 def printable(text):
     """The text on one line, with control characters and what cannot be printed escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

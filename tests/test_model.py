@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from model import CHARACTERS, INPUT_SHAPE, MODELS, N_CLASSES
+from normalization import BatchNormalization
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -143,3 +144,26 @@ def test_saved_weights_give_the_same_answers(name, tmp_path):
     first.save_weights(tmp_path / "x.weights.h5")
     second.load_weights(tmp_path / "x.weights.h5")
     np.testing.assert_array_equal(first(images, training=False), second(images, training=False))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_batch_normalization_in_one_pass_is_keras_own(policy):
+    import tensorflow as tf
+
+    values = np.random.default_rng(0).normal(2, 3, (32, 8, 8, 16)).astype("float32")
+    results = []
+    for kind in (keras.layers.BatchNormalization, BatchNormalization):
+        layer = kind(dtype=keras.DTypePolicy(policy))
+        layer.build((None, 8, 8, 16))
+        layer.gamma.assign(np.linspace(0.5, 2, 16))
+        inputs = tf.Variable(values)
+        with tf.GradientTape() as tape:
+            outputs = layer(inputs, training=True)
+            loss = tf.reduce_sum(tf.cast(outputs, "float32") ** 3)
+        gradients = tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+        averages = [layer.moving_mean, layer.moving_variance]
+        answers = layer(inputs, training=False)
+        results.append([np.float32(x) for x in (outputs, *gradients, *averages, answers)])
+    tolerance = 1e-4 if policy == "float32" else 2e-2  # bfloat16 has 8 bits
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())

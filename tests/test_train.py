@@ -54,8 +54,12 @@ def newest_state(folder):
         return json.loads(path.read_text("utf-8")), [arrays[name] for name in arrays.files]
 
 
+# What is another every time: it tells when, or how fast.
+TIMED = {"epoch_images_per_second", "_hparams_/session_start_info"}
+
+
 def curves(folder):
-    """Every scalar in the run's TensorBoard files: (folder, tag) -> list of (step, value)."""
+    """All that is in the run's TensorBoard files but times: (folder, tag) -> [(step, value)]."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -65,6 +69,8 @@ def curves(folder):
     for path in sorted(files, key=lambda file: [int(n) for n in re.findall(r"\d+", file.name)]):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
+                if value.tag in TIMED:
+                    continue
                 key = (path.parent.name, value.tag)
                 found.setdefault(key, []).append((event.step, make_ndarray(value.tensor).tolist()))
     return found
@@ -115,9 +121,9 @@ def test_a_run_leaves_checkpoints_curves_and_a_description(whole):
 
 def test_it_learns_and_the_best_weights_are_what_was_scored(whole, emnist_dir):
     state, _ = newest_state(whole)
-    assert state["test"]["accuracy"] > 5 / 62  # five times chance, after 120 steps
+    assert state["test"]["top 1"] > 5 / 62  # five times chance, after 120 steps
     # float32 here, perhaps bfloat16 there
-    assert state["test"]["accuracy"] == pytest.approx(best_score(whole, emnist_dir), abs=0.02)
+    assert state["test"]["top 1"] == pytest.approx(best_score(whole, emnist_dir), abs=0.02)
 
 
 def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir, tmp_path):
@@ -162,7 +168,7 @@ def test_a_finished_run_says_so_and_more_epochs_go_on(copy, emnist_dir, capsys):
     state, _ = newest_state(copy)
     assert len(state["history"]) == 3
     # The test score is of the new best weights, not the old.
-    assert state["test"]["accuracy"] == pytest.approx(best_score(copy, emnist_dir), abs=0.02)
+    assert state["test"]["top 1"] == pytest.approx(best_score(copy, emnist_dir), abs=0.02)
     assert [step for step, _ in curves(copy)["train", "epoch_loss"]] == [0, 1, 2]
 
 
@@ -514,13 +520,13 @@ def test_tensorboard_itself_shows_the_curves(whole):
         address = f"http://localhost:{found.group(1)}/data/plugin/scalars"
         deadline = time.monotonic() + 30
         tags = {}
-        while len(tags) < 2 and time.monotonic() < deadline:
+        while len(tags) < 3 and time.monotonic() < deadline:
             with urllib.request.urlopen(f"{address}/tags") as answer:
                 tags = json.load(answer)
             time.sleep(0.2)
         state, _ = newest_state(whole)
         assert set(tags) == {
-            f"LeNet/{state['log_name']}/{part}" for part in ("train", "validation")
+            f"LeNet/{state['log_name']}/{part}" for part in ("train", "validation", "test")
         }
         run = f"LeNet/{state['log_name']}/validation"
         with urllib.request.urlopen(f"{address}/scalars?run={run}&tag=epoch_accuracy") as answer:

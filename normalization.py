@@ -1,0 +1,42 @@
+"""Batch normalisation in one pass over the data, where TensorFlow runs.
+
+Keras 3 writes it as a chain of small operations, each of which walks over the whole batch, forward
+and back; TensorFlow has one that does it all. In the ResNet here, of which a third of the time went
+there, that makes a training step 1.3 times as fast in bfloat16 and 1.1 times in float32 on 2
+processor cores (tests/benchmarks/steps.py). Everything else is Keras's own layer: names, weights,
+inference, other backends.
+
+Source: Ioffe, Szegedy, "Batch normalization: accelerating deep network training by reducing
+internal covariate shift", ICML 2015.
+"""
+
+import keras
+from keras import layers
+
+
+class BatchNormalization(layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` over the last axis of (n, height, width, channels)."""
+
+    def call(self, inputs, training=None, mask=None):
+        fused = training and self.trainable and keras.backend.backend() == "tensorflow"
+        if not fused or mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+
+        import tensorflow as tf  # other backends need not have it
+
+        inputs = tf.convert_to_tensor(inputs)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        # The operation's variance is the unbiased one; Keras averages the biased.
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+        variance *= (count - 1) / count
+        for average, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average * self.momentum + now * (1 - self.momentum))
+        return outputs

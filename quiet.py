@@ -1,0 +1,40 @@
+"""Keeps what TensorFlow says of the machine off the console; what went wrong comes through."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+
+_SHOW_ALL = "TF_CPP_MIN_LOG_LEVEL" in os.environ  # the user's own wish
+_REMARK = rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b"
+
+
+@contextlib.contextmanager
+def quiet_libraries(gpu):
+    """Within it, libraries' lines on stderr wait; at its end those that are no remarks are shown.
+
+    TensorFlow writes some before it looks at TF_CPP_MIN_LOG_LEVEL, so the variable alone does not
+    do; and it calls a missing GPU an error. Who sets that variable sees everything, at once.
+
+    Args:
+        gpu: whether a GPU is wanted. Then warnings and whatever keeps one from being used are
+            shown too, but for the line that there is no NVIDIA driver (303) on the machine at all.
+    """
+    remark = re.compile(_REMARK + (rb".*\b303\b" if gpu else b""))
+    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "w", errors="replace") as console:
+        before = sys.stderr
+        if before is sys.__stderr__:  # ours goes on to the console
+            sys.stderr = console
+        if not _SHOW_ALL:
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1" if gpu else "2"  # from warnings, errors on
+            os.dup2(log.fileno(), 2)  # libraries write past sys.stderr
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(console.fileno(), 2)
+            log.seek(0)
+            for line in log:
+                if not remark.match(line):
+                    sys.stderr.write(line.decode(errors="replace"))

@@ -1,0 +1,87 @@
+"""What answers are worth, against figures worked out by hand."""
+
+import numpy as np
+import pytest
+
+import charts
+import scores
+
+CHARACTERS = ["0", "O", "o", "x"]  # x never occurs
+LABELS = np.array([0, 0, 1, 1, 2])
+PROBABILITIES = np.array(
+    [
+        [0.7, 0.1, 0.1, 0.1],  # 0 read as 0
+        [0.2, 0.5, 0.3, 0.0],  # 0 read as O, 0 is third
+        [0.1, 0.3, 0.6, 0.0],  # O read as o, O is second
+        [0.0, 0.9, 0.1, 0.0],  # O read as O
+        [0.0, 0.2, 0.8, 0.0],  # o read as o
+    ]
+)
+
+
+def test_confusions_are_counted():
+    expected = [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert scores.confusion(PROBABILITIES, LABELS).tolist() == expected
+
+
+def test_figures_are_those_worked_out_by_hand():
+    found = scores.figures(PROBABILITIES, LABELS, CHARACTERS)
+    assert found == pytest.approx(
+        {
+            "top 1": 3 / 5,
+            "top 2": 4 / 5,
+            "top 3": 1.0,
+            "case ignored": 4 / 5,
+            # 0: precision 1, recall 1/2; O: 1/2 and 1/2; o: 1/2 and 1. x does not occur.
+            "macro F1": (2 / 3 + 1 / 2 + 2 / 3) / 3,
+        }
+    )
+
+
+def test_each_class_has_its_own_figures():
+    precision, recall, f1, support = scores.per_class(scores.confusion(PROBABILITIES, LABELS))
+    assert precision.tolist() == [1, 0.5, 0.5, 0] and recall.tolist() == [0.5, 0.5, 1, 0]
+    np.testing.assert_allclose(f1, [2 / 3, 1 / 2, 2 / 3, 0])
+    assert support.tolist() == [2, 2, 1, 0]
+
+
+def test_the_surest_errors_come_first():
+    assert scores.surest_errors(PROBABILITIES, LABELS, 24).tolist() == [2, 1]
+    assert scores.surest_errors(PROBABILITIES, LABELS, 1).tolist() == [2]
+
+
+def test_the_confusion_matrix_shows_what_is_confused():
+    counts = scores.confusion(PROBABILITIES, LABELS)
+    picture = charts.confusion_matrix(counts, CHARACTERS)
+
+    def middle(row, column):
+        y, x = (charts.MARGIN + charts.CELL * k + charts.CELL // 2 for k in (row, column))
+        return picture[y, x].astype(int)
+
+    def brightness(row, column):
+        return middle(row, column).sum()
+
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+    assert brightness(2, 2) > brightness(0, 1) > brightness(0, 2)  # always, half, never
+    red, _, blue = middle(2, 2)
+    assert red > blue, "yellow, as RGB"
+
+
+@pytest.mark.parametrize("count", [0, 1, 24])
+def test_galleries_take_any_number_of_images(count):
+    images = np.linspace(0, 1, count * 784).reshape(count, 28, 28, 1)
+    labels, answers = np.zeros(count, int), np.ones(count, int)
+    with_words = charts.gallery(images, labels, answers, np.full(count, 0.9), CHARACTERS)
+    plain = charts.image_grid(images)
+    assert with_words.dtype == plain.dtype == np.uint8
+    assert with_words.shape[0] > plain.shape[0] or not count  # words below
+    assert with_words.shape[1] == plain.shape[1]
+
+
+def test_kernels_are_grey_where_they_are_zero():
+    weights = np.zeros((3, 3, 1, 4))
+    weights[..., 1], weights[..., 2] = 2, -2
+    tiles = charts.kernels(weights)
+    row = 6 + charts.TILE // 2
+    shades = [int(tiles[row, 6 + charts.TILE // 2 + k * (charts.TILE + 6), 0]) for k in range(4)]
+    assert shades == [128, 255, 0, 128]
