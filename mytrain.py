@@ -9,10 +9,8 @@ Stop it with Ctrl-C at any time; the same command goes on where it stopped.
 
 import argparse
 import contextlib
-import itertools
 import signal
 import sys
-from datetime import datetime
 from pathlib import Path
 
 from quiet import quiet_libraries
@@ -146,7 +144,7 @@ def train(
             state = resume.State(
                 settings=settings,
                 description=_description(model, loaded, settings),
-                log_name=_new_log_name(log_dir / model, loaded.name),
+                log_name=report.new_log_name(log_dir / model, loaded.name),
                 epochs=epochs,
             )
             print(f"Starting in {folder}")
@@ -158,7 +156,7 @@ def train(
                 print(f"  {state.epochs} epochs become {epochs}: the learning rate follows")
             state.epochs = epochs
         log_folder = log_dir / model / state.log_name
-        _print_settings(loaded, settings, epochs, log_folder)
+        report.print_settings(loaded, settings, epochs, log_folder)
 
         keras.utils.clear_session()  # layers' names, which the weights file holds, count from 1
         keras.utils.set_random_seed(seed)
@@ -285,22 +283,6 @@ def _compile(network, learning_rate, steps):
     network.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 
 
-def _new_log_name(parent, dataset):
-    """The data and when the run began; made at once, so that no other run takes it."""
-    data_name = "-".join(dataset.split("/")[:-1])  # emnist/byclass/3.1.0 -> emnist-byclass
-    began = f"{data_name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    for number in itertools.count(1):
-        name = began if number == 1 else f"{began}_{number}"
-        try:
-            (parent / name).mkdir(parents=True)
-        except FileExistsError:
-            if (parent / name).is_dir():
-                continue
-        except OSError:
-            pass  # no logs, then: TensorBoard's callback will say so
-        return name
-
-
 def _description(model, loaded, settings):
     """What best.json says of the weights, for whoever loads them."""
     return {
@@ -312,22 +294,6 @@ def _description(model, loaded, settings):
         "temperature": 1.0,  # fitted when training is done
         "keras": keras.__version__,
     }
-
-
-def _print_settings(loaded, settings, epochs, log_folder):
-    print(f"  data       {loaded.name}, {len(loaded.characters)} classes")
-    print(f"             {len(loaded.train[1])} images to train on")
-    print(f"             {len(loaded.validation[1])} to validate on ({loaded.held_out})")
-    print(f"             {len(loaded.test[1]) if loaded.test else 'none'} to test on, at the end")
-    print(
-        f"  model      {settings['model']}, dropout {settings['dropout']}, {settings['precision']}"
-    )
-    print(
-        f"  training   {epochs} epochs of {settings['steps_per_epoch']} steps of "
-        f"{settings['batch_size']}, learning rate {settings['learning_rate']}, "
-        f"seed {settings['seed']}"
-    )
-    print(f"  logs       {log_folder}")
 
 
 def _number(kind, low, high, open_end=False):
@@ -351,24 +317,50 @@ def _number(kind, low, high, open_end=False):
 
 def _parser():
     parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Trains a network to read handwritten characters. Started again, it goes on.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="examples:\n"
+        "  python mytrain.py                          ResNet on EMNIST ByClass\n"
+        "  python mytrain.py --epochs 40              goes on, to 40 epochs in all\n"
+        "  python mytrain.py --dataset mnist --epochs 3 --steps_per_epoch 469\n"
+        "  python mytrain.py --model LeNet --fresh    anew; the old run is moved aside\n\n"
+        "Ctrl-C stops it; the same command goes on where it stopped.",
     )
-    whole = _number(int, 1, 10**9)
-    add = parser.add_argument
-    add("--model", choices=MODELS, default=MODEL, help="the network")
-    add("--weights", type=Path, help="begin with this .weights.h5 file, not at random")
-    add("--dataset", default=DATASET, help="a TFDS name with 28x28x1 images")
-    add("--data_dir", type=Path, default=DATA_DIR, help="where prepared data is, or will be")
-    add("--epochs", type=whole, default=EPOCHS, help="how many epochs in all")
-    add("--steps_per_epoch", type=whole, default=STEPS_PER_EPOCH, help="steps an epoch")
-    add("--batch_size", type=_number(int, 1, 10**6), default=BATCH_SIZE, help="images a step")
-    add("--learning_rate", type=_number(float, 1e-8, 10), default=LEARNING_RATE, help="the highest")
-    add("--dropout", type=_number(float, 0, 1, open_end=True), default=DROPOUT, help="share")
-    add("--checkpoint_dir", type=Path, default=CHECKPOINT_DIR, help="where checkpoints go")
-    add("--log_dir", type=Path, default=LOG_DIR, help="where TensorBoard logs go")
-    add("--seed", type=_number(int, 0, 2**31 - 1), default=SEED, help="of everything random")
-    add("--fresh", action="store_true", help="start anew; the old run is moved aside")
+    count = _number(int, 1, 10**9)
+
+    def add(group, name, kind, default, metavar, text):
+        told = default.name + "/" if isinstance(default, Path) else default
+        told = "" if default is None else f" (default: {told})"
+        group.add_argument(name, type=kind, default=default, metavar=metavar, help=text + told)
+
+    group = parser.add_argument_group("data")
+    add(group, "--dataset", str, DATASET, "NAME", "a TFDS name with 28x28x1 images")
+    add(group, "--data_dir", Path, DATA_DIR, "FOLDER", "where prepared data is, or will be")
+
+    group = parser.add_argument_group("network")
+    text = f"{', '.join(MODELS)} (default: {MODEL})"
+    group.add_argument("--model", choices=MODELS, default=MODEL, metavar="NAME", help=text)
+    add(
+        group, "--dropout", _number(float, 0, 1, open_end=True), DROPOUT, "SHARE", "of hidden units"
+    )
+    text = "begin with this .weights.h5 file, not at random"
+    add(group, "--weights", Path, None, "FILE", text)
+
+    group = parser.add_argument_group("training")
+    add(group, "--epochs", count, EPOCHS, "N", "how many in all")
+    add(group, "--steps_per_epoch", count, STEPS_PER_EPOCH, "N", "batches an epoch")
+    add(
+        group, "--batch_size", _number(int, 1, 10**6), BATCH_SIZE, "N", "images a step, on all GPUs"
+    )
+    text = "the highest, reached after the warm-up"
+    add(group, "--learning_rate", _number(float, 1e-8, 10), LEARNING_RATE, "RATE", text)
+    add(group, "--seed", _number(int, 0, 2**31 - 1), SEED, "N", "of everything random")
+
+    group = parser.add_argument_group("output")
+    add(group, "--checkpoint_dir", Path, CHECKPOINT_DIR, "FOLDER", "where checkpoints go")
+    add(group, "--log_dir", Path, LOG_DIR, "FOLDER", "where TensorBoard's files go")
+    text = "start anew; the old run is moved aside"
+    group.add_argument("--fresh", action="store_true", help=text)
     return parser
 
 

@@ -114,7 +114,8 @@ def drawing_pad(read, save):
                 reading = read(drawing) if inked else (None, (), False)
             tool = pad.erasing, pad.width(pad.erasing)
             if (seen, note, tool) != shown:
-                display(_draw_pad(drawing, *reading, note, *tool), f"{WINDOW}: draw")
+                answer = reading[1][0][0] if reading[1] else "draw"
+                display(_draw_pad(drawing, *reading, note, *tool), f"{WINDOW}: {answer}")
                 if shown is None:
                     cv2.setMouseCallback(WINDOW, lambda *event: _on_mouse(pad, (x, y), *event))
                 shown = seen, note, tool

@@ -10,8 +10,10 @@ A run's log folder, tblogs/<model>/<dataset>_<start>/, holds a TensorBoard run e
 import contextlib
 import functools
 import io
+import itertools
 import sys
 import time
+from datetime import datetime
 
 import keras
 import tensorflow as tf
@@ -23,6 +25,10 @@ import scores
 EVERY = 100  # steps between two points of the curves by step
 LOOKED_AT = 10_000  # validation images at most for the pictures: the rest would say the same
 SHOWN = 24  # surest errors, augmented samples
+WIDTH = 95  # of the console's live line; what takes its place is filled up to that
+COMPARED = (  # the settings that TensorBoard's HParams tab puts side by side
+    "model dataset epochs steps_per_epoch batch_size learning_rate dropout seed precision"
+).split()
 
 
 def _guarded(hook):
@@ -80,11 +86,22 @@ class TensorBoard(keras.callbacks.TensorBoard):
         """The run's settings and its network, once, where it begins."""
         settings = {**self.state.settings, "epochs": self.state.epochs}
         rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
+        answer = tf.function(lambda images: self.model(images, training=False))
+        images = tf.TensorSpec((None, *self.images.shape[1:]))
         with self._train_writer.as_default():
             tf.summary.text("settings", f"| setting | value |\n|---|---|\n{rows}", step=0)
             tf.summary.text("network", f"```\n{_network_summary(self.model)}\n```", step=0)
-        compared = {name: v for name, v in settings.items() if isinstance(v, str | int | float)}
+            # Keras 3 writes the conceptual graph alone, without which the tab opens on an error.
+            tf.summary.graph(answer.get_concrete_function(images).graph)
         with _closing_writer(self.folder):
+            hparams.hparams_config(
+                hparams=[hparams.HParam(name) for name in COMPARED],
+                metrics=[
+                    hparams.Metric("epoch_accuracy", group="validation", display_name="validation"),
+                    hparams.Metric("final/top_1", group="test", display_name="test"),
+                ],
+            )
+            compared = {name: settings[name] for name in COMPARED}
             hparams.hparams(compared, trial_id=f"{self.folder.parent.name}/{self.folder.name}")
 
     @_guarded
@@ -214,6 +231,47 @@ def _network_summary(model):
     return lines.getvalue()
 
 
+def new_log_name(parent, dataset):
+    """Names and makes the log folder of a run that begins now, so that no other run takes it.
+
+    Args:
+        parent: the folder of the model's runs.
+        dataset: full TFDS name.
+
+    Returns:
+        The folder's name: the data and when the run began.
+    """
+    data_name = "-".join(dataset.split("/")[:-1])  # emnist/byclass/3.1.0 -> emnist-byclass
+    began = f"{data_name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for number in itertools.count(1):
+        name = began if number == 1 else f"{began}_{number}"
+        try:
+            (parent / name).mkdir(parents=True)
+        except FileExistsError:
+            if (parent / name).is_dir():
+                continue
+        except OSError:
+            pass  # no logs, then: TensorBoard's callback will say so
+        return name
+
+
+def print_settings(loaded, settings, epochs, log_folder):
+    """What a run works with, on the console; `loaded` is `data.Data`."""
+    print(f"  data       {loaded.name}, {len(loaded.characters)} classes")
+    print(f"             {len(loaded.train[1])} images to train on")
+    print(f"             {len(loaded.validation[1])} to validate on ({loaded.held_out})")
+    print(f"             {len(loaded.test[1]) if loaded.test else 'none'} to test on, at the end")
+    print(
+        f"  model      {settings['model']}, dropout {settings['dropout']}, {settings['precision']}"
+    )
+    print(
+        f"  training   {epochs} epochs of {settings['steps_per_epoch']} steps of "
+        f"{settings['batch_size']}, learning rate {settings['learning_rate']}, "
+        f"seed {settings['seed']}"
+    )
+    print(f"  logs       {log_folder}")
+
+
 class Console(keras.callbacks.Callback):
     """A line that follows the training with the time left, and one line that stays an epoch."""
 
@@ -242,11 +300,12 @@ class Console(keras.callbacks.Callback):
         if self.live and now - self.shown > 0.2:
             self.shown = now
             left = (self.epochs - self.state.epoch) * self.steps - step
-            metrics = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
             line = (
-                f"epoch {self.state.epoch + 1}/{self.epochs}  step {step}/{self.steps}  {metrics}"
+                f"epoch {self.state.epoch + 1}/{self.epochs}  {bar(step / self.steps)}"
+                f" {step}/{self.steps}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
+                f"  {duration(per_step * left)} left"
             )
-            print(f"\r{line}  {duration(per_step * left)} left ", end="", flush=True)
+            print(f"\r{line:<{WIDTH}}", end="", flush=True)
 
     def on_epoch_end(self, epoch, logs=None):
         self._say(
@@ -258,7 +317,13 @@ class Console(keras.callbacks.Callback):
 
     def _say(self, text):
         """A line that stays; on a screen it takes the place of the line that follows."""
-        print(f"\r{text:<90}" if self.live else text, flush=True)
+        print(f"\r{text:<{WIDTH}}" if self.live else text, flush=True)
+
+
+def bar(share):
+    """A share in [0, 1] as a bar: [####------]."""
+    full = round(10 * share)
+    return f"[{'#' * full}{'-' * (10 - full)}]"
 
 
 def duration(seconds):

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -24,6 +25,7 @@ from PIL import Image
 import answers
 import demo
 import model
+import panel
 
 ROOT = Path(__file__).resolve().parent.parent
 POSIX = os.name == "posix"
@@ -777,6 +779,44 @@ def test_drawing_pad_reads_and_saves(clone, open_window):
     assert (code, err) == (0, "")
     assert (cv2.imread(str(drawing)) < 255).any()
     assert (clone / "assets" / "drawing_1.png").read_bytes() == b"in use"
+
+
+def drawn(*corners):
+    """Points 5 px apart along the lines between corners, in px of the pad."""
+    points = [corners[0]]
+    for (x, y), (next_x, next_y) in itertools.pairwise(corners):
+        steps = max(1, round(np.hypot(next_x - x, next_y - y) / 5))
+        points += [
+            (round(x + (next_x - x) * k / steps), round(y + (next_y - y) * k / steps))
+            for k in range(1, steps + 1)
+        ]
+    return points
+
+
+def test_a_drawn_l_7_and_o_are_read_as_they_are_drawn(open_window):
+    """The shipped weights behind the real pad; its title says what it reads."""
+    circle = [(212 - 90 * np.sin(t), 180 - 120 * np.cos(t)) for t in np.linspace(0, 6.4, 25)]
+    drawings = {
+        "L": [(150, 60), (150, 280), (270, 280)],
+        "7": [(140, 70), (280, 70), (200, 300)],
+        "Oo0": circle,  # nobody can tell
+    }
+    environment = bare_environment() | {"CUDA_VISIBLE_DEVICES": "-1"}
+    window = open_window([sys.executable, ROOT / "demo.py", "--draw"], environment)
+    left, top = 960 + panel.picture_box()[0], 540 + panel.picture_box()[1]
+    for character, corners in drawings.items():
+        words = []
+        for place, (x, y) in enumerate(drawn(*corners)):
+            words += ["mousemove", left + round(x), top + round(y), "sleep", 0.01]
+            words += ["mousedown", 1] if place == 0 else []
+        window.xdotool(*words, "mouseup", 1)
+        wanted = [f"monitor: {c}" for c in character]
+        window.wait_until(lambda wanted=wanted: window.title() in wanted)
+        window.xdotool("key", "c")
+        window.wait_until(lambda: window.title() == "monitor: draw")
+    window.xdotool("key", "Escape")
+    code, _, err = window.end()
+    assert (code, err) == (0, "")
 
 
 def test_no_display_for_the_pad_is_said(run, monkeypatch, weights, capsys):

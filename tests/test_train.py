@@ -1,5 +1,6 @@
 """Training, stopping anywhere and going on: through the real data, files, signals and processes."""
 
+import contextlib
 import json
 import os
 import re
@@ -428,6 +429,10 @@ def test_help_names_every_option(capsys):
     text = capsys.readouterr().out
     for action in mytrain._parser()._actions:
         assert action.option_strings[-1] in text
+    for heading in ("data:", "network:", "training:", "output:", "examples:"):
+        assert f"\n{heading}\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "None" not in text
 
 
 def test_unknown_data_is_one_line_and_exit_code_1(tmp_path, capsys):
@@ -508,30 +513,80 @@ def test_weights_that_do_not_fit_are_one_line(model, name, reason, whole, emnist
         mytrain.train(**given)
 
 
-def test_tensorboard_itself_shows_the_curves(whole):
-    """The real server on the run's folder: its runs, and a curve through its own interface."""
-    line = [sys.executable, "-m", "tensorboard.main", "--logdir", str(whole / "tblogs")]
+@contextlib.contextmanager
+def tensorboard(folder):
+    """The real server on a run's folder; gives its address once it has read all three parts."""
+    line = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder / "tblogs")]
     line += ["--port", "0", "--load_fast=false"]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
     try:
         for text in process.stderr:
-            if found := re.search(r"http://localhost:(\d+)/", text):
+            if found := re.search(r"http://localhost:\d+/", text):
                 break
-        address = f"http://localhost:{found.group(1)}/data/plugin/scalars"
-        deadline = time.monotonic() + 30
-        tags = {}
+        deadline, tags = time.monotonic() + 30, {}
         while len(tags) < 3 and time.monotonic() < deadline:
-            with urllib.request.urlopen(f"{address}/tags") as answer:
+            with urllib.request.urlopen(f"{found[0]}data/plugin/scalars/tags") as answer:
                 tags = json.load(answer)
             time.sleep(0.2)
-        state, _ = newest_state(whole)
-        assert set(tags) == {
-            f"LeNet/{state['log_name']}/{part}" for part in ("train", "validation", "test")
-        }
-        run = f"LeNet/{state['log_name']}/validation"
-        with urllib.request.urlopen(f"{address}/scalars?run={run}&tag=epoch_accuracy") as answer:
-            points = json.load(answer)
-        assert [step for _, step, _ in points] == [0, 1]
+        yield found[0]
     finally:
         process.kill()
         process.wait()
+
+
+def test_tensorboard_itself_shows_the_curves_and_pictures(whole):
+    """Through the server's own interface: runs, a curve, images, the texts."""
+    name = newest_state(whole)[0]["log_name"]
+    run = f"LeNet/{name}"
+
+    with tensorboard(whole) as address:
+
+        def ask(what):
+            with urllib.request.urlopen(f"{address}data/plugin/{what}") as answer:
+                return json.load(answer)
+
+        assert set(ask("scalars/tags")) == {f"{run}/{p}" for p in ("train", "validation", "test")}
+        points = ask(f"scalars/scalars?run={run}/validation&tag=epoch_accuracy")
+        assert [step for _, step, _ in points] == [0, 1]
+        tags = ask("images/tags")
+        assert set(tags[f"{run}/validation"]) == {"confusion", "surest_errors"}
+        assert set(tags[f"{run}/train"]) == {"augmented", "first_layer"}
+        assert set(tags[f"{run}/test"]) == {"confusion"}
+        tags = ask("text/tags")
+        assert set(tags[f"{run}/train"]) == {"settings", "network"}
+        assert set(tags[f"{run}/test"]) == {"final", "by_class"}
+        graphs = ask("graphs/info")[f"{run}/train"]
+        assert graphs["run_graph"] and graphs["tags"]["keras"]["conceptual_graph"]
+        with urllib.request.urlopen(f"{address}data/plugin/graphs/graph?run={run}/train") as graph:
+            assert b"conv2d" in graph.read()
+        names = {row["name"] for row in ask_for_hparams(address)["hparamInfos"]}
+        assert {"model", "dataset", "learning_rate"} <= names
+
+
+def ask_for_hparams(address):
+    """What TensorBoard's HParams tab asks for when it opens."""
+    headers = {"Content-Type": "application/json"}
+    question = urllib.request.Request(
+        f"{address}data/plugin/hparams/experiment", b'{"experimentName": ""}', headers
+    )
+    with urllib.request.urlopen(question) as answer:
+        return json.load(answer)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
+def test_a_browser_shows_runs_and_images(whole, tmp_path):
+    line = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
+    line += ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    line += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom"]
+    name = newest_state(whole)[0]["log_name"]
+    with tensorboard(whole) as address:
+        done = subprocess.run([*line, f"{address}#timeseries"], capture_output=True, timeout=120)
+    page = done.stdout.decode()
+    for part in ("train", "validation", "test"):
+        assert f"LeNet/{name}/{part}" in page
+    for tag in ("augmented", "confusion", "first_layer", "surest_errors"):
+        assert f">{tag}</span>" in page, tag
+    assert re.search(r'<img [^>]*src="data/plugin/timeseries/imageData', page)

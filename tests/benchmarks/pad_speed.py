@@ -1,0 +1,78 @@
+"""How often the drawing pad shows a new reading while the mouse moves.
+
+    python tests/benchmarks/pad_speed.py        # needs Xvfb and xdotool; about 15 s
+
+The real pad with the shipped weights on a virtual screen; xdotool draws a spiral without a pause.
+An update is a panel put into the window: the stroke, the converted image, its reading and bars.
+Prints updates a second in each of ten parts of the drawing: median, slowest and fastest.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+
+import xvfb
+from panel import picture_box
+
+PARTS = 10
+NOTING = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import demo, pad
+shown, display = [], pad.display
+def noting(*what):
+    display(*what)
+    shown.append(time.perf_counter())
+pad.display = noting
+demo.main(["--draw"])
+print("shown", *shown)
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--moves", type=int, default=1000, help="of the mouse, 8 ms apart")
+    options = parser.parse_args()
+    if xvfb.MISSING:
+        sys.exit(f"needs {' and '.join(xvfb.MISSING)}")
+    left, top, wide, high = picture_box()
+    words = []
+    for k, t in enumerate(np.linspace(0, 1, options.moves)):
+        x = left + wide / 2 + 150 * t * np.cos(40 * t)
+        y = top + high / 2 + 150 * t * np.sin(40 * t)
+        words += ["mousemove", round(960 + x), round(540 + y), "sleep", "0.008"]
+        words += ["mousedown", 1] if k == 0 else []
+    with xvfb.virtual_screen() as display:
+        process = subprocess.Popen(
+            [sys.executable, "-c", NOTING, str(HERE.parents[1])],
+            env=os.environ | {"DISPLAY": display},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        window = xvfb.Window(process, display)
+        for start in range(0, len(words), 300):  # a command line has its limits
+            window.xdotool(*words[start : start + 300])
+        window.xdotool("mouseup", 1, "key", "Escape")
+        code, lines, err = window.end()
+    if code or err:
+        sys.exit(err)
+    times = np.array([float(t) for t in lines[-1].split()[1:]][1:])  # the first is the empty pad
+    edges = np.linspace(times[0], times[-1], PARTS + 1)
+    counts, _ = np.histogram(times, edges)
+    rates = counts / np.diff(edges)
+    print(f"{len(times)} updates in {times[-1] - times[0]:.1f} s, {os.cpu_count()} cores")
+    print(f"updates a second: median {statistics.median(rates):.0f}, "
+          f"slowest part {rates.min():.0f}, fastest {rates.max():.0f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
