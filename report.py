@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import itertools
+import shutil
 import sys
 import time
 from datetime import datetime
@@ -25,7 +26,6 @@ import scores
 EVERY = 100  # steps between two points of the curves by step
 LOOKED_AT = 10_000  # validation images at most for the pictures: the rest would say the same
 SHOWN = 24  # surest errors, augmented samples
-WIDTH = 95  # of the console's live line; what takes its place is filled up to that
 COMPARED = (  # the settings that TensorBoard's HParams tab puts side by side
     "model dataset epochs steps_per_epoch batch_size learning_rate dropout seed precision"
 ).split()
@@ -302,10 +302,11 @@ class Console(keras.callbacks.Callback):
             left = (self.epochs - self.state.epoch) * self.steps - step
             line = (
                 f"epoch {self.state.epoch + 1}/{self.epochs}  {bar(step / self.steps)}"
-                f" {step}/{self.steps}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
-                f"  {duration(per_step * left)} left"
+                f" {step}/{self.steps}  {duration(per_step * left)} left"
+                f"  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
             )
-            print(f"\r{line:<{WIDTH}}", end="", flush=True)
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r{line[:width]:<{width}}", end="", flush=True)
 
     def on_epoch_end(self, epoch, logs=None):
         self._say(
@@ -317,7 +318,8 @@ class Console(keras.callbacks.Callback):
 
     def _say(self, text):
         """A line that stays; on a screen it takes the place of the line that follows."""
-        print(f"\r{text:<{WIDTH}}" if self.live else text, flush=True)
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r{text:<{width}}" if self.live else text, flush=True)
 
 
 def bar(share):

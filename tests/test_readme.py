@@ -12,14 +12,29 @@ import demo
 import model
 import mytrain
 
-README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line.split("  #")[0].strip()
-    for block in BLOCKS
-    for line in block.splitlines()
-    if line.strip() and not line.startswith("#")
-]
+README, CHINESE = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
+
+
+def commands(text):
+    """Every command of a README, without its comment."""
+    return [
+        line.split("  #")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+
+
+def options(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*[a-z]", text))
+
+
+def paths(text):
+    """What a README links to or shows, within the repo."""
+    return set(re.findall(r"\]\(([^)#:]+)\)", text))
+
+
+COMMANDS = commands(README)
 # What the project imports, and which package brings it.
 PARSERS = {"mytrain.py": lambda line: mytrain._parser().parse_args(line), "demo.py": demo.parse}
 PROVIDED = {"cv2": "opencv-python", "tensorflow_datasets": "tensorflow-datasets"}
@@ -57,14 +72,14 @@ def test_every_option_named_exists_and_every_option_is_named(capsys):
         with pytest.raises(SystemExit):
             parse(["--help"])
         own |= set(re.findall(r"--[a-z][a-z_-]*[a-z]", capsys.readouterr().out))
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*[a-z]", README))
+    named = options(README)
     assert named <= own | known, named - own - known
     assert own - {"--help"} <= named, own - named
 
 
 def test_every_file_named_exists():
     made_by_running = ("checkpoints/ResNet", "tblogs/ResNet", "predictions", "tensorflow_datasets")
-    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+    for path in paths(README) | paths(CHINESE):
         assert (ROOT / path).exists(), path
     tree = re.search(r"## Files\n.*?```text\n(.*?)```", README, re.DOTALL).group(1)
     for line in tree.splitlines():
@@ -73,6 +88,23 @@ def test_every_file_named_exists():
             assert (ROOT / path).exists(), path
     for script in ROOT.glob("*.py"):
         assert script.name in tree, f"{script.name} is missing in the README's tree"
+
+
+def test_both_languages_say_the_same():
+    assert commands(CHINESE) == COMMANDS
+    assert options(CHINESE) == options(README)
+    other = {"README.md", "README.zh-CN.md"}  # each names the other
+    assert paths(CHINESE) - other == paths(README) - other
+    headings = [re.findall(r"^#+ ", text, re.MULTILINE) for text in (README, CHINESE)]
+    assert headings[0] == headings[1]
+    tables = [re.findall(r"^\|", text, re.MULTILINE) for text in (README, CHINESE)]
+    assert len(tables[0]) == len(tables[1])
+    # Figures: whatever has a decimal point or a percent sign.
+    figures = [re.findall(r"\d+(?:\.\d+)+|\d+ %", text) for text in (README, CHINESE)]
+    assert sorted(figures[0]) == sorted(figures[1])
+    trees = [re.findall(r"^([\w./-]+\.(?:py|txt)|\w+/) {2,}", t, re.MULTILINE) for t in
+             (README, CHINESE)]  # fmt: skip
+    assert trees[0] == trees[1] and "mytrain.py" in trees[0]
 
 
 def test_requirements_cover_the_imports():

@@ -1,0 +1,62 @@
+"""What TensorFlow says at its start stays off the console; what a user needs comes through."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+SPEAK = """
+import os, sys
+from quiet import quiet_libraries
+with quiet_libraries(gpu=sys.argv[1] == "gpu"):
+    for line in sys.stdin.buffer:
+        os.write(2, line)  # past sys.stderr, as libraries do
+    print("ours", file=sys.stderr, flush=True)
+    if sys.argv[2] == "fail":
+        raise SystemExit("ended by an error")
+"""
+REMARK = "I0000 00:00:1.5 1 cpu_feature_guard.cc:227] This TensorFlow binary is optimized"
+PREAMBLE = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"
+NO_DRIVER = "E0000 00:00:1.5 1 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)"
+BROKEN_DRIVER = "E0000 00:00:1.5 1 cuda_platform.cc:52] failed: driver version mismatch (803)"
+WARNING = "W0000 00:00:1.5 1 gpu_device.cc:2431] Cannot dlopen some GPU libraries."
+LINES = [REMARK, PREAMBLE, NO_DRIVER, BROKEN_DRIVER, WARNING, "a line of another library"]
+
+
+def said(kind, end="end", **variables):
+    """The lines on stderr, without time stamps of ours."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", SPEAK, kind, end],
+        input="\n".join(LINES) + "\n",
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment | variables,
+    )
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("kind", ["gpu", "no gpu"])
+def test_remarks_are_kept_back_and_problems_are_not(kind):
+    lines = said(kind)
+    assert REMARK not in lines and PREAMBLE not in lines and NO_DRIVER not in lines
+    assert {BROKEN_DRIVER, WARNING, "a line of another library", "ours"} <= {*lines}
+
+
+def test_who_sets_the_log_level_sees_everything():
+    assert said("gpu", TF_CPP_MIN_LOG_LEVEL="0") == [*LINES, "ours"]
+
+
+def test_an_error_within_comes_through():
+    lines = said("gpu", "fail")
+    assert lines[-1] == "ended by an error" and WARNING in lines
+
+
+def test_the_training_script_starts_in_silence():
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    line = [sys.executable, str(ROOT / "mytrain.py"), "--help"]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
