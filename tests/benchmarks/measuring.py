@@ -1,0 +1,115 @@
+"""What the benchmarks of speed and memory share: where they run, repeats, child processes.
+
+Processes are measured through os.wait4, which Windows does not have.
+"""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+
+
+@dataclass
+class Finished:
+    """A child process that ended well: wall time in s, peak memory in bytes, what it printed."""
+
+    seconds: float
+    peak: int
+    output: str
+
+
+def head(*packages):
+    """One line: the day, the processor, its cores, the versions of Python and some packages."""
+    try:
+        info = Path("/proc/cpuinfo").read_text("ascii", "replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
+        processor = names[0]
+    except (OSError, IndexError):
+        processor = platform.processor() or platform.machine()
+    versions = [f"{package} {importlib.metadata.version(package)}" for package in packages]
+    python = f"Python {platform.python_version()}"
+    return ", ".join(
+        [f"{datetime.date.today()}: {processor}", f"{cores()} cores", python, *versions]
+    )
+
+
+def cores():
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def interleaved(ways, repeats):
+    """Calls each way in turn, again and again, so that a busy minute of the machine meets all.
+
+    Args:
+        ways: dict from a name to a function without arguments.
+        repeats: how many rounds.
+
+    Returns:
+        Dict from the name to what its calls returned, in order.
+    """
+    results = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            results[name].append(way())
+    return results
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def spread(values, decimals=1):
+    """Median and, in brackets, the least and the most."""
+    low, middle, high = (f"{f(values):.{decimals}f}" for f in (min, statistics.median, max))
+    return f"{middle} ({low} to {high})"
+
+
+def table(rows):
+    """Prints rows of texts in columns; the first row is the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (text.ljust(width) for text, width in zip(row, widths))
+        print("   ".join([first, *others]).rstrip(), flush=True)
+
+
+def verdict(reached):
+    return "reached" if reached else "MISSED"
+
+
+def child(line, **options):
+    """Runs a command to its end and measures it; ends the benchmark where it fails.
+
+    Linux counts what the parent held when it forked as the child's: a benchmark that asks for the
+    peak must not import TensorFlow itself.
+
+    Args:
+        line: the command, as for `subprocess.Popen`.
+        options: further ones for it, such as `env`.
+
+    Returns:
+        `Finished`.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        began = time.perf_counter()
+        process = subprocess.Popen([*map(str, line)], stdout=out, stderr=errors, **options)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        for file in (out, errors):
+            file.seek(0)
+        output = out.read().decode(errors="replace")
+        if process.returncode:
+            told = errors.read().decode(errors="replace")
+            sys.exit(f"{output[-2000:]}{told[-2000:]}\nfailed with {process.returncode}: {line}")
+    return Finished(seconds, used.ru_maxrss * MAXRSS_UNIT, output)
