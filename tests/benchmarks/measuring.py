@@ -113,3 +113,16 @@ def child(line, **options):
             told = errors.read().decode(errors="replace")
             sys.exit(f"{output[-2000:]}{told[-2000:]}\nfailed with {process.returncode}: {line}")
     return Finished(seconds, used.ru_maxrss * MAXRSS_UNIT, output)
+
+
+def after_each_step(hook):
+    """Has mytrain.py call `hook(batch)` after each of its training steps, counted from 0."""
+    import saving
+
+    end_step = saving.Recorder.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        hook(batch)
+        end_step(self, batch, logs)
+
+    saving.Recorder.on_train_batch_end = on_train_batch_end
