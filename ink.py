@@ -134,14 +134,18 @@ def _ink_strength(work):
     """
     height, width = work.shape[:2]
     small = resized(work, min(1, BACKGROUND_SIDE / max(height, width)))
-    small = cv2.blur(small, (3, 3))
+    smalls = cv2.split(cv2.blur(small, (3, 3)))
+    planes = cv2.split(work)  # each in one piece of memory, through which numpy is faster
     large = max(height, width) > WORK_MIN  # it was not enlarged
     strength = np.zeros((height, width), np.float32)
-    for c in range(3):  # the channel that tells most counts: blue for yellow on white
-        light, sign = _light(small[..., c])
-        paper = _without_ink(sign * (small[..., c] - light), large) + sign * light
+    if all(np.array_equal(planes[0], plane) for plane in planes[1:]):
+        planes = planes[:1]  # grey: the other two would tell the same
+    for plane, small in zip(planes, smalls):
+        # The channel that tells most counts: blue for yellow on white.
+        light, sign = _light(small)
+        paper = _without_ink(sign * (small - light), large) + sign * light
         paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
-        ink = sign * work[..., c] - paper
+        ink = sign * plane - paper
         if sign < 0:  # dark ink takes a share of the light, in the shadow the same share
             ink *= 255 / np.maximum(-paper, 64)
         np.maximum(strength, ink, out=strength)
@@ -214,7 +218,8 @@ def _light(channel):
     local = cv2.medianBlur(local, window)[half:-half, half:-half]
     lower, upper = np.minimum(paper, local), np.maximum(paper, local)
     nearest = np.where(flat > upper, flat - upper, np.where(flat < lower, flat - lower, 0))
-    return light, 1 if (nearest**3).sum() > 0 else -1
+    cubes = nearest * nearest * nearest  # ten times as fast as a power
+    return light, 1 if cubes.sum() > 0 else -1
 
 
 def _ink_level(strength, floor):
@@ -286,6 +291,8 @@ def _lines(mask):
             thick = round(2 * (stats[through, 4] / width - 4).clip(1).max()) + 2
             deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thick, 1)))
             out |= through[labels] & (ink > 0) & (deep == 0)
+    if not found.any():
+        return found
     left = label_pieces(mask & ~found)[1][1:]
     return found if len(left) and left[:, 4].max() > SPECK_AREA * found.sum() else found & False
 
