@@ -92,7 +92,7 @@ def load(name, data_dir):
     transposed = info.name == "emnist"  # all six configurations
 
     def read(split):
-        return _read(name, data_dir, info, split, transposed)
+        return _read(info, split, transposed)
 
     return Data(
         name=info.full_name,
@@ -134,8 +134,8 @@ def training_batches(train, batch_size, seed, first_step, augmentation=None):
     Returns:
         `tf.data.Dataset` of (float32 (batch_size, 28, 28, 1) in [0, 1], int64 (batch_size,)).
     """
-    images, labels = (tf.constant(array) for array in train)
-    count = len(labels)
+    images, labels = map(_held, train)
+    count = len(train[1])
 
     def batch(step):
         position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
@@ -164,6 +164,20 @@ def training_batches(train, batch_size, seed, first_step, augmentation=None):
     return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
         tf.data.AUTOTUNE
     )
+
+
+def _held(array):
+    """A variable with an array's values, on the processor.
+
+    As a constant, a whole training set would lie in memory three times more, not once: twice when
+    it is made and again in the graph of the pipeline.
+    """
+    with tf.device("CPU"):
+        held = tf.Variable(tf.zeros(array.shape, array.dtype))
+    for start in range(0, len(array), READ_BATCH):
+        part = array[start : start + READ_BATCH]
+        held.scatter_update(tf.IndexedSlices(part, start + np.arange(len(part))))
+    return held
 
 
 def evaluation_batches(part, batch_size):
@@ -263,23 +277,11 @@ def _scaled(images):
     return tf.cast(images, tf.float32) / 255.0
 
 
-def _tfds_load(name, data_dir, split=None):
-    return tfds.load(
-        name,
-        split=split,
-        data_dir=data_dir,
-        shuffle_files=True,
-        as_supervised=True,
-        with_info=True,
-        # Files in a random but fixed order: two starts must see the same data in the same order.
-        read_config=tfds.ReadConfig(shuffle_seed=0),
-    )
-
-
 def _prepare(name, data_dir):
     """Makes sure that the data is there; returns its DatasetInfo."""
     try:
-        _, info = _tfds_load(name, data_dir)
+        builder = tfds.builder(name, data_dir=data_dir)
+        builder.download_and_prepare()
     except tfds.core.DatasetNotFoundError:
         raise DataError(
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
@@ -291,7 +293,7 @@ def _prepare(name, data_dir):
             f"{name} could not be downloaded and prepared in {data_dir}.\n"
             f"  What failed: {reason}\n" + _by_hand(name, data_dir)
         ) from error
-    return info
+    return builder.info
 
 
 def _by_hand(name, data_dir):
@@ -324,16 +326,27 @@ def _characters(info, label):
     return list(label.names)
 
 
-def _read(name, data_dir, info, split, transposed):
+def _read(info, split, transposed):
     """One split as arrays, upright: uint8 (n, 28, 28, 1) and int64 (n,)."""
     count = info.splits[split].num_examples
     images, labels = np.empty((count, *INPUT_SHAPE), np.uint8), np.empty(count, np.int64)
+    keys = info.supervised_keys
+    stored = {
+        keys[0]: tf.io.FixedLenFeature([], tf.string),
+        keys[1]: tf.io.FixedLenFeature([], tf.int64),
+    }
+    decode, decoded = info.features[keys[0]].decode_example, tf.TensorSpec(INPUT_SHAPE, tf.uint8)
+
+    def parse(records):
+        some_images, some_labels = (tf.io.parse_example(records, stored)[key] for key in keys)
+        some_images = tf.map_fn(decode, some_images, fn_output_signature=decoded)
+        return upright(some_images) if transposed else some_images, some_labels
+
     end = 0
     try:
-        dataset, _ = _tfds_load(name, data_dir, split)
-        for some_images, some_labels in dataset.batch(READ_BATCH).prefetch(2):
-            if transposed:
-                some_images = upright(some_images)
+        batches = _records(info, split).batch(READ_BATCH)
+        batches = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        for some_images, some_labels in batches.prefetch(2):
             start, end = end, end + len(some_labels)
             images[start:end], labels[start:end] = some_images, some_labels
     except (tf.errors.OpError, OSError, ValueError) as error:
@@ -342,6 +355,28 @@ def _read(name, data_dir, info, split, transposed):
     if end != count or count == 0:
         raise DataError(_damaged(info, split, f"{end} of {count} images"))
     return images, labels
+
+
+def _records(info, split):
+    """A split's examples as they lie on disk, in the order in which `tfds.load` yields them.
+
+    `tfds.load` parses and decodes them one by one, which takes three times as long.
+    """
+    parts = info.splits[split].file_instructions
+    columns = (
+        [str(part.filename) for part in parts],
+        *(np.array([getattr(part, name) for part in parts], np.int64) for name in ("skip", "take")),
+    )
+    adapter = tfds.core.file_adapters.ADAPTER_FOR_FORMAT[info.file_format]
+    # Files in a random but fixed order: two starts must see the same data in the same order.
+    files = tf.data.Dataset.from_tensor_slices(tuple(columns)).shuffle(len(parts), seed=0)
+    return files.interleave(
+        lambda file, skip, take: adapter.make_tf_data(file).skip(skip).take(take),
+        cycle_length=1 if info.disable_shuffling else 16,  # as TFDS does
+        block_length=16,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
 
 
 def _damaged(info, split, reason):

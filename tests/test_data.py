@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from conftest import CLASSES, ROOT, TEST_PER_CLASS, TRAIN_PER_CLASS, emnist_examples
 
 import data
@@ -45,6 +46,25 @@ def test_loading_twice_gives_the_same_order(emnist, emnist_dir):
     again = data.load("emnist", emnist_dir)
     np.testing.assert_array_equal(again.train[0], emnist.train[0])
     assert again.fingerprint() == emnist.fingerprint()
+
+
+def test_the_order_is_that_of_tfds_load(emnist_builder, tmp_path):
+    """Over several files, as the real EMNIST has; a run that goes on relies on it."""
+    shards = tfds.download.DownloadConfig(num_shards=5)
+    tfds.builder("emnist", data_dir=tmp_path).download_and_prepare(download_config=shards)
+    assert len(list(tmp_path.glob("emnist/byclass/*/*train.tfrecord*"))) == 5
+    loaded = data.load("emnist", tmp_path)
+    expected = tfds.load(
+        "emnist",
+        split="train[:95%]",
+        data_dir=tmp_path,
+        shuffle_files=True,
+        as_supervised=True,
+        read_config=tfds.ReadConfig(shuffle_seed=0),
+    )
+    images, labels = next(iter(expected.batch(1000)))
+    np.testing.assert_array_equal(loaded.train[0], data.upright(images))
+    np.testing.assert_array_equal(loaded.train[1], labels)
 
 
 @pytest.mark.parametrize("config", [name for name in CLASSES if name != "byclass"])
