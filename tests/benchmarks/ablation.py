@@ -125,7 +125,7 @@ def main():
         states = [run(recipe, seed, options) for seed in range(1, options.seeds + 1)]
         line = f"{recipe:<24}{percent([s.history[-1]['val_accuracy'] for s in states]):<18}"
         if options.test:
-            line += percent([s.test["accuracy"] for s in states])
+            line += percent([s.test["top 1"] for s in states])
         print(line, flush=True)
 
 

@@ -38,20 +38,23 @@ def train_ancestor(options):
 
     import keras
     import tensorflow as tf
+    import tensorflow_datasets as tfds
 
     import data
     import model
 
     keras.utils.set_random_seed(options.seed[0])
-    _, info = data._tfds_load(options.dataset, options.data_dir)
-    image, label = data._features(options.dataset, info)
+    info = data._prepare(options.dataset, options.data_dir)
+    _, label = data._features(options.dataset, info)
 
     def scaled(image, label):
         image = tf.cast(image, tf.float32) / 255.0
         return tf.transpose(image, [1, 0, 2]) if info.name == "emnist" else image, label
 
     train, test = (
-        data._tfds_load(options.dataset, options.data_dir, split)[0].map(scaled).cache()
+        tfds.load(options.dataset, split=split, data_dir=options.data_dir, as_supervised=True)
+        .map(scaled)
+        .cache()
         for split in ("train", "test")
     )
     train, test = train.shuffle(500).batch(BATCH_SIZE), test.batch(BATCH_SIZE)
@@ -95,7 +98,7 @@ def train_ours(options):
         seed=options.seed[0],
     )
     assert code == 0, code
-    accuracy = resume.read_state(folder / mytrain.MODEL).test["accuracy"]
+    accuracy = resume.read_state(folder / mytrain.MODEL).test["top 1"]
     shutil.rmtree(folder)
     return clock.noted() | {"accuracy": accuracy, "images": steps * mytrain.BATCH_SIZE}
 
