@@ -116,33 +116,36 @@ def upright(images):
     return tf.transpose(images, [0, 2, 1, 3])
 
 
-def training_batches(train, batch_size, seed, first_step, augmentation=None):
+def training_batches(train, batch_size, seed, first_step, augmentation=None, share=(0, 1)):
     """The batches of a run from a step on, without end, shuffled and augmented.
 
     Each pass over the data takes every image once, in an order drawn from (seed, pass); passes
     follow each other without a seam, so a batch may end one and begin the next. What step k holds
-    depends on (seed, k) alone, not on where the run started.
+    depends on (seed, k) alone, not on where the run started, nor on how many processes share it.
 
     Args:
         train: (images, labels), uint8 (n, 28, 28, 1) and int (n,).
-        batch_size: images a step.
+        batch_size: images a step, over all processes.
         seed: int, 0 to 2**31 - 1.
         first_step: counted from the start of the run; an int, or an int64 `tf.Variable` that is
             looked at anew whenever an iteration begins.
         augmentation: keyword arguments for `augment`; None for none.
+        share: (k, n): of n processes this is number k, which has the k-th part of every batch.
 
     Returns:
-        `tf.data.Dataset` of (float32 (batch_size, 28, 28, 1) in [0, 1], int64 (batch_size,)).
+        `tf.data.Dataset` of (float32 (rows, 28, 28, 1) in [0, 1], int64 (rows,)), where rows is
+        batch_size / n.
     """
     images, labels = map(_held, train)
     count = len(train[1])
+    rows = _rows(batch_size, share)
 
     def batch(step):
-        position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        position = step * batch_size + tf.range(rows.start, rows.stop, dtype=tf.int64)
         # One seed an image: (seed, a number of this purpose, pass). This operation permutes
         # 0..max_index without holding the permutation anywhere.
         seeds = tf.stack(
-            [tf.fill([batch_size], tf.cast(part, tf.int64)) for part in (seed, 1)]
+            [tf.fill([len(rows)], tf.cast(part, tf.int64)) for part in (seed, 1)]
             + [position // count],
             axis=-1,
         )
@@ -154,7 +157,9 @@ def training_batches(train, batch_size, seed, first_step, augmentation=None):
         )
         chosen = _scaled(tf.gather(images, index))
         if augmentation:
-            chosen = augment(chosen, tf.stack([tf.cast(seed, tf.int64), step]), **augmentation)
+            seed_of_step = tf.stack([tf.cast(seed, tf.int64), step])
+            of = None if len(rows) == batch_size else (rows.start, batch_size)
+            chosen = augment(chosen, seed_of_step, of, **augmentation)
         return chosen, tf.gather(labels, index)
 
     steps = tf.data.Dataset.from_tensors(0).flat_map(
@@ -194,7 +199,46 @@ def evaluation_batches(part, batch_size):
     return batches.map(lambda images, labels: (_scaled(images), labels)).prefetch(tf.data.AUTOTUNE)
 
 
-def augment(images, seed, rotation=0, shear=0, scale=0, shift=0, elastic=0, stroke=0):
+def validation_batches(part, batch_size, device_count=1, share=(0, 1)):
+    """As `evaluation_batches`; full ones with weights where several devices share each.
+
+    The last batch is then filled up with images that weigh nothing. The others weigh as much more
+    than 1 as makes Keras's mean loss, which counts all rows, that of the real ones; for an accuracy
+    all that matters is that they weigh the same.
+
+    Args:
+        part: (images, labels), uint8 (n, 28, 28, 1) and int (n,).
+        batch_size: images a step, over all processes.
+        device_count: how many devices share a batch.
+        share: as for `training_batches`.
+
+    Returns:
+        `tf.data.Dataset` of (float32 (rows, 28, 28, 1) in [0, 1], int64 (rows,)) and, with several
+        devices, float32 weights (rows,).
+    """
+    if device_count == 1:
+        return evaluation_batches(part, batch_size)
+    images, labels = map(_held, part)
+    count, rows = len(part[1]), _rows(batch_size, share)
+    steps = -(-count // batch_size)
+    weight = steps * batch_size / count
+
+    def batch(step):
+        position = step * batch_size + tf.range(rows.start, rows.stop, dtype=tf.int64)
+        index = tf.minimum(position, count - 1)
+        weights = tf.where(position < count, weight, 0.0)
+        return _scaled(tf.gather(images, index)), tf.gather(labels, index), weights
+
+    return tf.data.Dataset.range(steps).map(batch).prefetch(tf.data.AUTOTUNE)
+
+
+def _rows(batch_size, share):
+    """A process's rows of a batch, as a range."""
+    number, processes = share
+    return range(number * batch_size // processes, (number + 1) * batch_size // processes)
+
+
+def augment(images, seed, of=None, rotation=0, shear=0, scale=0, shift=0, elastic=0, stroke=0):
     """Turns, slants, stretches, moves and bends each image, and changes the width of its strokes.
 
     Every image has its own random amounts, and is never mirrored. Bending is the elastic
@@ -205,6 +249,8 @@ def augment(images, seed, rotation=0, shear=0, scale=0, shift=0, elastic=0, stro
     Args:
         images: float32 (n, height, width, 1) in [0, 1].
         seed: int (2,); the same seed gives the same images.
+        of: (first, total) where these are only some of a batch's images, from the first on: they
+            get what they would get among all, but for rounding (TensorFlow orders sums by shapes).
         rotation: largest angle, in degrees, either way.
         shear: largest horizontal displacement a row, in columns.
         scale: largest change of each side, as a share; the two sides change independently.
@@ -217,7 +263,11 @@ def augment(images, seed, rotation=0, shear=0, scale=0, shift=0, elastic=0, stro
     """
     shape = tf.shape(images)
     count, height, width = shape[0], shape[1], shape[2]
-    draws = tf.random.stateless_uniform([7, count, 1, 1], seed, -1.0, 1.0)
+    first, total = of or (0, count)
+    draws = tf.random.stateless_uniform([7, total, 1, 1], seed, -1.0, 1.0)
+    bend = elastic * tf.random.stateless_normal([total, *ELASTIC_GRID, 2], seed)
+    if of:
+        draws, bend = draws[:, first : first + count], bend[first : first + count]
     angle = draws[0] * (rotation * np.pi / 180)
     slant = draws[1] * shear
     across, down = 1 + draws[2] * scale, 1 + draws[3] * scale
@@ -227,7 +277,6 @@ def augment(images, seed, rotation=0, shear=0, scale=0, shift=0, elastic=0, stro
     middle_x, middle_y = (tf.cast(size - 1, tf.float32) / 2 for size in (width, height))
     x = tf.range(tf.cast(width, tf.float32))[None, None, :] - middle_x
     y = tf.range(tf.cast(height, tf.float32))[None, :, None] - middle_y
-    bend = elastic * tf.random.stateless_normal([count, *ELASTIC_GRID, 2], seed)
     bend = tf.image.resize(bend, [height, width], "bicubic")  # (n, height, width, 2)
     images = _sample(
         images,

@@ -30,6 +30,8 @@ with quiet_libraries(gpu=True):
     from model import INPUT_SHAPE, MODELS
 
 HERE = Path(__file__).parent
+# Whose messages are for the user.
+ERRORS = data.DataError, devices.DevicesError, resume.ResumeError, weights_file.WeightsError
 
 # data
 DATASET = "emnist"  # any TFDS name with 28x28x1 images: emnist/balanced, mnist, ...
@@ -68,8 +70,9 @@ def main(argv=None):
     with contextlib.suppress(AttributeError):  # whatever stands in for the console in a notebook
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it comes
     try:
-        return train(**vars(options))
-    except (data.DataError, resume.ResumeError, weights_file.WeightsError) as error:
+        with devices.ending_together():
+            return train(**vars(options))
+    except ERRORS as error:
         print(error, file=sys.stderr)
         return 1
     except saving.Stopped as stopped:
@@ -108,17 +111,25 @@ def train(
         0 when done, 1 when the loss was lost or the last state could not be saved.
 
     Raises:
-        data.DataError, resume.ResumeError, weights.WeightsError: with a message for the user.
+        data.DataError, devices.DevicesError, resume.ResumeError, weights.WeightsError: with a
+            message for the user.
         saving.Stopped: after Ctrl-C or SIGTERM, the state saved.
     """
     folder = checkpoint_dir / model
-    if weights:
-        weights_file.read_sidecar(weights)  # refuses what is no sound weights file
+    with quiet_libraries(gpu=True):
+        devices.join()
+    if weights:  # refuses what is no sound weights file
+        devices.together(lambda: weights_file.read_sidecar(weights))
     with contextlib.ExitStack() as held:
-        held.enter_context(resume.open_folder(folder))
-        state = None if fresh else resume.read_state(folder)
+
+        def look():
+            held.enter_context(resume.open_folder(folder))
+            return None if fresh else resume.read_state(folder)
+
+        state = devices.from_first(look)  # the others may have other disks
         with quiet_libraries(gpu=True):
             strategy = devices.strategy()
+        devices.together(lambda: devices.check_batch_size(batch_size, strategy))
         settings = {
             "model": model,
             "weights": resume.file_digest(weights) if weights else None,
@@ -129,27 +140,34 @@ def train(
             "dropout": dropout,
             "seed": seed,
             # Precision follows the hardware; a run goes on as it began.
-            "precision": state.settings["precision"] if state else devices.precision(),
+            "precision": (
+                state.settings["precision"] if state else devices.from_first(devices.precision)
+            ),
             "recipe": [AUGMENTATION, WARM_UP, WEIGHT_DECAY, AVERAGED],
         }
         if state:  # before the data, which may be long to load
-            resume.check_settings(folder, state, settings, epochs)
-        loaded = data.load(dataset, data_dir)
+            devices.together(lambda: resume.check_settings(folder, state, settings, epochs))
+        loaded = devices.first_then_others(lambda: data.load(dataset, data_dir))
         settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
-        if fresh:
-            held.close()
-            resume.move_aside(folder)
-            held.enter_context(resume.open_folder(folder))
-        if state is None:
-            state = resume.State(
+
+        def begin():
+            if fresh:
+                held.close()
+                resume.move_aside(folder)
+                held.enter_context(resume.open_folder(folder))
+            return resume.State(
                 settings=settings,
                 description=_description(model, loaded, settings),
                 log_name=report.new_log_name(log_dir / model, loaded.name),
                 epochs=epochs,
             )
+
+        new = state is None
+        state = devices.from_first(begin) if new else state
+        devices.together(lambda: resume.check_settings(folder, state, settings, epochs))
+        if new:
             print(f"Starting in {folder}")
         else:
-            resume.check_settings(folder, state, settings, epochs)
             within = f"step {state.step} of epoch {state.epoch + 1}"
             print(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
             if epochs > state.epochs:
@@ -166,12 +184,13 @@ def train(
             if weights:
                 weights_file.fill(network, weights, model)
             _compile(network, learning_rate, epochs * steps_per_epoch)
-            recorder = saving.Recorder(folder, log_folder, state)
+            keep = saving.Recorder if devices.is_first() else saving.Follower
+            recorder = keep(folder, log_folder, state)
             recorder.begin(network)
         try:
             with recorder.catching_signals():
-                _fit(network, loaded, recorder, epochs)
-            return _test(network, loaded, recorder)
+                _fit(network, loaded, recorder, epochs, strategy.num_replicas_in_sync)
+            return devices.from_first(lambda: _test(network, loaded, recorder))
         except saving.NotFinite:
             print(
                 f"\nThe loss is no longer a number, at epoch {state.epoch + 1}, step {state.step}. "
@@ -182,14 +201,16 @@ def train(
             return 1
 
 
-def _fit(network, loaded, recorder, epochs):
+def _fit(network, loaded, recorder, epochs, device_count):
     """Trains epoch by epoch, from where the recorder's state stands."""
     state, settings = recorder.state, recorder.state.settings
     steps, batch_size = settings["steps_per_epoch"], settings["batch_size"]
-    validation = data.evaluation_batches(loaded.validation, batch_size)
+    validation = data.validation_batches(
+        loaded.validation, batch_size, device_count, devices.share()
+    )
     first_step = tf.Variable(0, dtype=tf.int64)
     batches = data.training_batches(
-        loaded.train, batch_size, settings["seed"], first_step, AUGMENTATION
+        loaded.train, batch_size, settings["seed"], first_step, AUGMENTATION, devices.share()
     )
 
     def sample(epoch):
@@ -209,6 +230,8 @@ def _fit(network, loaded, recorder, epochs):
         # Last, since it takes the averaged weights out of the model again.
         recorder,
     ]
+    if not devices.is_first():
+        callbacks = [console, recorder]
     for epoch in range(state.epoch, epochs):
         first_step.assign(epoch * steps + state.step)
         network.fit(
@@ -241,7 +264,7 @@ def _test(network, loaded, recorder):
     print(f"  best weights {best}")
     print(f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}")
     if state.test is None:
-        plain = keras.Model(network.inputs, network.outputs)  # the file has no optimizer
+        plain = devices.local_copy(network)  # the file has no optimizer either
         plain.load_weights(best)
         temperature = calibration.fit_temperature(*_answers(plain, loaded.validation))
         state.description["temperature"] = round(temperature, 4)
@@ -261,7 +284,7 @@ def _test(network, loaded, recorder):
 
 def _answers(network, part):
     """Probabilities (n, classes) for all images of a part, and its labels (n,)."""
-    return network.predict(data.evaluation_batches(part, 256), verbose=0), part[1]
+    return devices.predict(network, data.evaluation_batches(part, 256)), part[1]
 
 
 def _compile(network, learning_rate, steps):
@@ -280,7 +303,9 @@ def _compile(network, learning_rate, steps):
         ema_momentum=1 - 1 / min(1000, max(10, AVERAGED * steps)),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    network.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    network.compile(
+        optimizer, loss="sparse_categorical_crossentropy", weighted_metrics=["accuracy"]
+    )
 
 
 def _description(model, loaded, settings):

@@ -21,6 +21,8 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 import charts
+import data
+import devices
 import scores
 
 EVERY = 100  # steps between two points of the curves by step
@@ -86,13 +88,11 @@ class TensorBoard(keras.callbacks.TensorBoard):
         """The run's settings and its network, once, where it begins."""
         settings = {**self.state.settings, "epochs": self.state.epochs}
         rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
-        answer = tf.function(lambda images: self.model(images, training=False))
-        images = tf.TensorSpec((None, *self.images.shape[1:]))
         with self._train_writer.as_default():
             tf.summary.text("settings", f"| setting | value |\n|---|---|\n{rows}", step=0)
             tf.summary.text("network", f"```\n{_network_summary(self.model)}\n```", step=0)
-            # Keras 3 writes the conceptual graph alone, without which the tab opens on an error.
-            tf.summary.graph(answer.get_concrete_function(images).graph)
+            if keras.backend.backend() == "tensorflow":  # others have no such graph
+                self._describe_graph()
         with _closing_writer(self.folder):
             hparams.hparams_config(
                 hparams=[hparams.HParam(name) for name in COMPARED],
@@ -103,6 +103,12 @@ class TensorBoard(keras.callbacks.TensorBoard):
             )
             compared = {name: settings[name] for name in COMPARED}
             hparams.hparams(compared, trial_id=f"{self.folder.parent.name}/{self.folder.name}")
+
+    def _describe_graph(self):
+        """Keras 3 writes the conceptual graph alone, with which the tab opens on an error."""
+        answer = tf.function(lambda images: self.model(images, training=False))
+        images = tf.TensorSpec((None, *self.images.shape[1:]))
+        tf.summary.graph(answer.get_concrete_function(images).graph)
 
     @_guarded
     def on_epoch_begin(self, epoch, logs=None):
@@ -140,9 +146,10 @@ class TensorBoard(keras.callbacks.TensorBoard):
     @_guarded
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
-        probabilities = self.model.predict(
-            _scaled(self.images), self.state.settings["batch_size"], verbose=0
+        batches = data.evaluation_batches(
+            (self.images, self.labels), self.state.settings["batch_size"]
         )
+        probabilities = devices.predict(self.model, batches)
         counts = scores.confusion(probabilities, self.labels)
         wrong = scores.surest_errors(probabilities, self.labels, SHOWN)
         chosen = probabilities[wrong]
@@ -279,7 +286,7 @@ class Console(keras.callbacks.Callback):
         super().__init__()
         self.epochs, self.steps, self.batch_size, self.state = epochs, steps, batch_size, state
         self.live = sys.stdout.isatty()
-        self.told_speed = bool(tf.config.list_physical_devices("GPU"))
+        self.told_speed = devices.has_gpu()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.began, self.first_step, self.shown = time.monotonic(), self.state.step, 0.0

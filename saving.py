@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import devices
 import resume
 
 SAVE_EVERY_S = 240  # seconds of training between two states within an epoch
@@ -123,7 +124,7 @@ class Recorder(keras.callbacks.Callback):
         model.reset_metrics()
         self.set_model(model)
         if self.state.arrays is None:
-            self.state.arrays = self._take()
+            self.state.arrays = devices.from_first(self._take)
             self.save()
             return
         expected = [tuple(variable.shape) for variable in _variables(model)]
@@ -144,10 +145,11 @@ class Recorder(keras.callbacks.Callback):
             raise NotFinite
         last = self.state.step == self.state.settings["steps_per_epoch"]
         due = time.monotonic() - self._saved_at > SAVE_EVERY_S
-        if not last and (due or self.signal_number is not None):
+        asked = None if last else devices.agreed_signal(self.signal_number, self.state.step)
+        if not last and (due or asked is not None):
             self.state.arrays = self._take()
             self.save()
-            self._stop_if_asked()
+            self._stop_if(asked)
 
     def on_test_begin(self, logs=None):
         self.state.arrays = self._take()
@@ -171,7 +173,7 @@ class Recorder(keras.callbacks.Callback):
     def epoch_done(self):
         """Saves after an epoch, once TensorBoard has closed its files."""
         self.save()
-        self._stop_if_asked()
+        self._stop_if(devices.agreed_signal(self.signal_number, step=0))
 
     def save(self, describe=False):
         """Writes the state; a failure is told, and training goes on.
@@ -216,9 +218,9 @@ class Recorder(keras.callbacks.Callback):
     def _take(self):
         return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(self.model)]
 
-    def _stop_if_asked(self):
-        if self.signal_number is not None:
-            raise Stopped(self.signal_number)
+    def _stop_if(self, signal_number):
+        if signal_number is not None:
+            raise Stopped(signal_number)
 
     def _log_files(self):
         return sorted(self.log_folder.glob("**/events.out.tfevents.*"))
@@ -235,3 +237,16 @@ class Recorder(keras.callbacks.Callback):
                     os.truncate(path, size)
             except OSError as error:
                 print(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")
+
+
+class Follower(Recorder):
+    """The same in a process that is not the first: trains and stops alike, writes nothing."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.state.epoch, self.state.step = epoch + 1, 0
+
+    def save(self, describe=False):
+        self._saved_at = time.monotonic()
+
+    def _cut_back_logs(self):
+        pass
