@@ -37,6 +37,7 @@ def paths(text):
 COMMANDS = commands(README)
 # What the project imports, and which package brings it.
 PARSERS = {"mytrain.py": lambda line: mytrain._parser().parse_args(line), "demo.py": demo.parse}
+OPTIONAL = {"jax"}  # imported where it is asked for; the README says when
 PROVIDED = {"cv2": "opencv-python", "tensorflow_datasets": "tensorflow-datasets"}
 
 
@@ -118,7 +119,9 @@ def test_requirements_cover_the_imports():
             else:
                 names = [node.module] if isinstance(node, ast.ImportFrom) else []
             for name in (name.split(".")[0] for name in names):
-                if name not in own and name not in sys.stdlib_module_names:
+                if name in OPTIONAL:
+                    assert f"pip install {name}" in README
+                elif name not in own and name not in sys.stdlib_module_names:
                     assert PROVIDED.get(name, name) in listed, f"{path.name} imports {name}"
 
 

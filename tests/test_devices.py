@@ -1,0 +1,240 @@
+"""Several devices and several processes: they train the same network as one, and stop together.
+
+The order of a sum depends on how many devices share it, so the weights are the same but for
+rounding: at most 3e-6 after these 50 steps. They train without dropout, which draws otherwise on
+several devices, and without augmentation: it leaves pixels of almost zero, where gradients are all
+rounding and AdamW takes full steps all the same (1e-2 apart after 50 steps; 3e-8 in float64).
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import data
+import devices
+import mytrain
+
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None,
+    reason="needs JAX, which the project itself does not: pip install jax",
+)
+
+# What a process runs: mytrain.py as the comparison asks for, or as SIGNAL strikes it.
+PREPARE = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+import devices, keras, mytrain, saving, tensorflow as tf
+from types import SimpleNamespace
+devices.precision = lambda: "float32"
+mytrain.AUGMENTATION = {{}}
+"""
+MAIN = """
+if "SIGNAL" in os.environ:
+    saving.SAVE_EVERY_S = -1  # a state after every step
+    step_done = saving.Recorder.on_train_batch_end
+
+    def struck(self, batch, logs=None):
+        if self.state.step == int(os.environ["AT_STEP"]):
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+        step_done(self, batch, logs)
+
+    saving.Recorder.on_train_batch_end = struck
+sys.exit(mytrain.main(sys.argv[1:]))
+"""
+# Two trainings: the first on one device, the second on two.
+TENSORFLOW = """
+(processor,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+if mytrain.main([*sys.argv[2:], "--checkpoint_dir", sys.argv[1] + "/one"]):
+    sys.exit(1)
+mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+devices.strategy = lambda: mirrored
+sys.exit(mytrain.main([*sys.argv[2:], "--checkpoint_dir", sys.argv[1] + "/two"]))
+"""
+JAX = """
+both = devices._DataParallel
+one = SimpleNamespace(num_replicas_in_sync=1, scope=tf.distribute.get_strategy().scope)
+devices._DataParallel = lambda: one
+if mytrain.main([*sys.argv[2:], "--checkpoint_dir", sys.argv[1] + "/one"]):
+    sys.exit(1)
+devices._DataParallel = both
+sys.exit(mytrain.main([*sys.argv[2:], "--checkpoint_dir", sys.argv[1] + "/two"]))
+"""
+
+
+def options(emnist_dir, folder):
+    """50 steps; 37 images to validate on, which do not fill two batches."""
+    return [
+        *("--model=LeNet", "--epochs=2", "--steps_per_epoch=25", "--batch_size=32"),
+        *("--dropout=0", "--seed=7", f"--data_dir={emnist_dir}", f"--log_dir={folder / 'tblogs'}"),
+    ]
+
+
+def on_jax(cache, device_count=1, **more):
+    """The environment of a process on the JAX backend, with virtual devices.
+
+    What is compiled once is found in the cache the next time: half of the time goes there.
+    """
+    flags = f"--xla_force_host_platform_device_count={device_count}"
+    own = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    cached = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    return {**os.environ, **own, **cached, "XLA_FLAGS": flags, **more}
+
+
+def run(program, *arguments, env=os.environ):
+    """A process that runs a program with what it prepares; its stderr goes to stdout."""
+    line = [sys.executable, "-c", PREPARE + program, *map(str, arguments)]
+    return subprocess.Popen(
+        line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def states(checkpoint_dir):
+    """Newest state of a run: (its .json, its arrays)."""
+    path = sorted((checkpoint_dir / "LeNet").glob("state-*.json"))[-1]
+    with np.load(path.with_suffix(".npz")) as arrays:
+        return json.loads(path.read_text("utf-8")), [arrays[name] for name in arrays.files]
+
+
+def assert_same(checkpoint_dir, other_dir):
+    """Weights, averages, optimizer, metrics and history of two finished runs."""
+    (one, one_arrays), (other, other_arrays) = states(checkpoint_dir), states(other_dir)
+    assert one["epoch"] == other["epoch"] == 2
+    for array, expected in zip(one_arrays, other_arrays, strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-4, atol=1e-4)
+    for figures, expected in zip(one["history"], other["history"], strict=True):
+        assert figures == pytest.approx(expected, rel=1e-4)
+    assert one["test"] == pytest.approx(other["test"], abs=0.01)
+
+
+def test_two_devices_of_tensorflow_train_what_one_trains(emnist_dir, tmp_path):
+    process = run(TENSORFLOW, tmp_path, *options(emnist_dir, tmp_path))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert_same(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.fixture(scope="module")
+def jax_runs(emnist_dir, tmp_path_factory):
+    """A folder with the checkpoints of one device and of two, on JAX in one process."""
+    folder = tmp_path_factory.mktemp("jax")
+    process = run(JAX, folder, *options(emnist_dir, folder), env=on_jax(folder / "cache", 2))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return folder
+
+
+@needs_jax
+def test_two_devices_of_jax_train_what_one_trains(jax_runs):
+    assert_same(jax_runs / "two", jax_runs / "one")
+
+
+def two_processes(emnist_dir, folder, cache, struck=None, signal_number=0, step=0):
+    """Starts the training in two processes and waits for both: [(exit code, output), ...]."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    line = [*options(emnist_dir, folder), f"--checkpoint_dir={folder / 'checkpoints'}"]
+    processes = []
+    for number in range(2):
+        more = {
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+            "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
+        }
+        if number == struck:
+            more |= {"SIGNAL": str(int(signal_number)), "AT_STEP": str(step)}
+        processes.append(run(MAIN, *line, env=on_jax(cache, **more)))
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, outputs)]
+
+
+@needs_jax
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_two_processes_train_what_one_trains_whatever_stops_them(emnist_dir, jax_runs, tmp_path):
+    """One is killed, then asked to stop; both times both end, and at last go on to the end."""
+    cache = jax_runs / "cache"
+    (code, text), (killed, _) = two_processes(emnist_dir, tmp_path, cache, 1, signal.SIGKILL, 9)
+    assert killed == -signal.SIGKILL and code == 1, text
+    assert text.count(devices.AGAIN) == 2, text  # at its start, at its end
+    assert "Traceback" not in text
+
+    ends = two_processes(emnist_dir, tmp_path, cache, 1, signal.SIGTERM, 18)
+    assert [code for code, _ in ends] == [143, 143], ends
+    assert all("Start the same command again to go on." in text for _, text in ends)
+    assert states(tmp_path / "checkpoints")[0]["step"] == 20
+
+    ends = two_processes(emnist_dir, tmp_path, cache)
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert "Finished" in ends[0][1] and "Finished" not in ends[1][1]
+    assert_same(tmp_path / "checkpoints", jax_runs / "one")
+    events = [*(tmp_path / "tblogs").glob("LeNet/*/train/*")]
+    assert len({path.name.split(".")[4] for path in events}) <= 4, "both wrote logs"
+
+
+def test_ended_by_force_a_process_still_says_what_to_do():
+    """As JAX ends all others when the first machine, which watches over them, is gone."""
+    process = run("devices._watch(); os.abort()")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0 and output.count(devices.AGAIN) == 1
+    process = run("devices._watch()")
+    assert devices.AGAIN not in process.communicate(timeout=60)[0]
+
+
+def test_shares_of_a_batch_are_its_rows():
+    generator = np.random.default_rng(1)
+    part = generator.integers(0, 255, (100, 28, 28, 1)).astype(np.uint8), np.arange(100)
+    whole = next(iter(data.training_batches(part, 24, 5, 3, mytrain.AUGMENTATION)))
+    shares = [
+        next(iter(data.training_batches(part, 24, 5, 3, mytrain.AUGMENTATION, share=(k, 3))))
+        for k in range(3)
+    ]
+    images, labels = (np.concatenate([share[i] for share in shares]) for i in range(2))
+    np.testing.assert_array_equal(labels, whole[1])
+    np.testing.assert_allclose(images, whole[0], atol=1e-5)
+
+
+def test_validation_for_several_devices_counts_every_image_once():
+    images = np.arange(37, dtype=np.uint8)[:, None, None, None]
+    labels = np.arange(37)
+    seen, weighed, loss = [], [], 0.0
+    for number in range(2):
+        batches = data.validation_batches((images, labels), 16, 2, share=(number, 2))
+        for some, some_labels, weights in batches.as_numpy_iterator():
+            assert len(some) == 8
+            np.testing.assert_allclose(some.ravel() * 255, some_labels, atol=1e-5)
+            seen += some_labels[weights > 0].tolist()
+            weighed += weights[weights > 0].tolist()
+            loss += (weights * some_labels).mean() / 6  # of six such parts
+    assert sorted(seen) == labels.tolist()
+    assert len(set(weighed)) == 1 and loss == pytest.approx(labels.mean())
+
+
+def test_a_batch_that_devices_cannot_share_is_one_line():
+    four = SimpleNamespace(num_replicas_in_sync=4)
+    devices.check_batch_size(128, four)
+    with pytest.raises(devices.DevicesError, match=r"--batch_size 126: 4 .* 124 or 128\?"):
+        devices.check_batch_size(126, four)
+    with pytest.raises(devices.DevicesError, match=r"share it; 4\?"):
+        devices.check_batch_size(3, four)
+
+
+def test_several_machines_without_jax_are_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "127.0.0.1:1")
+    assert mytrain.main(["--checkpoint_dir", str(tmp_path / "c")]) == 1
+    message = capsys.readouterr().err
+    assert "KERAS_BACKEND=jax" in message and message.count("\n") == 1
+    assert not (tmp_path / "c").exists()
