@@ -55,12 +55,12 @@ def newest_state(folder):
         return json.loads(path.read_text("utf-8")), [arrays[name] for name in arrays.files]
 
 
-# What is another every time: it tells when, or how fast.
-TIMED = {"epoch_images_per_second", "_hparams_/session_start_info"}
+# What is another every time: a speed, a name and time, a graph whose parts come in any order.
+CHANGING = {"epoch_images_per_second", "_hparams_/session_start_info", "__run_graph__"}
 
 
 def curves(folder):
-    """All that is in the run's TensorBoard files but times: (folder, tag) -> [(step, value)]."""
+    """What is in the run's TensorBoard files, the same every time: (folder, tag) -> values."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -70,9 +70,10 @@ def curves(folder):
     for path in sorted(files, key=lambda file: [int(n) for n in re.findall(r"\d+", file.name)]):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                if value.tag in TIMED:
+                if value.tag in CHANGING:
                     continue
-                key = (path.parent.name, value.tag)
+                part = path.parent.name if path.parents[2].name == "LeNet" else "."
+                key = (part, value.tag)
                 found.setdefault(key, []).append((event.step, make_ndarray(value.tensor).tolist()))
     return found
 
