@@ -1,10 +1,10 @@
 """Batch normalisation in one pass over the data, where TensorFlow runs.
 
 Keras 3 writes it as a chain of small operations, each of which walks over the whole batch, forward
-and back; TensorFlow has one that does it all. In the ResNet here, of which a third of the time went
-there, that makes a training step 1.3 times as fast in bfloat16 and 1.1 times in float32 on 2
-processor cores (tests/benchmarks/steps.py). Everything else is Keras's own layer: names, weights,
-inference, other backends.
+and back; TensorFlow has one that does it all. With it a training step of the ResNet here is 1.2 to
+1.4 times as fast in bfloat16, and 1.05 to 1.15 times in float32, on 2 processor cores (measured in
+turn, several times). Everything else is Keras's own layer: names, weights, inference, other
+backends.
 
 Source: Ioffe, Szegedy, "Batch normalization: accelerating deep network training by reducing
 internal covariate shift", ICML 2015.
