@@ -36,7 +36,7 @@ ERRORS = data.DataError, devices.DevicesError, resume.ResumeError, weights_file.
 # data
 DATASET = "emnist"  # any TFDS name with 28x28x1 images: emnist/balanced, mnist, ...
 DATA_DIR = HERE / "tensorflow_datasets"  # where TFDS keeps prepared data
-AUGMENTATION = {  # largest changes, each drawn anew for every image; see data.augment
+AUGMENTATION = {  # largest changes, each drawn anew for every image; see augmentation.augment
     "rotation": 15.0,  # degrees
     "shear": 0.25,  # columns a row
     "scale": 0.15,  # share of a side

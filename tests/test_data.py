@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from conftest import CLASSES, ROOT, TEST_PER_CLASS, TRAIN_PER_CLASS, emnist_examples
 
 import data
+from augmentation import augment
 from model import CHARACTERS
 
 
@@ -189,7 +190,7 @@ def test_upright_is_the_same_alone_and_in_a_pipeline():
 
 
 def test_no_augmentation_changes_nothing():
-    np.testing.assert_allclose(data.augment(an_f(), (1, 2)), an_f(), atol=1e-6)
+    np.testing.assert_allclose(augment(an_f(), (1, 2)), an_f(), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_no_augmentation_changes_nothing():
 )
 def test_each_augmentation_moves_an_image_a_little_and_never_mirrors_it(change):
     images = np.repeat(an_f(), 64, axis=0)
-    moved = data.augment(images, (1, 2), **change).numpy()
+    moved = augment(images, (1, 2), **change).numpy()
     assert moved.min() >= 0 and moved.max() <= 1
     differences = np.abs(moved - images).mean(axis=(1, 2, 3))
     assert (differences > 0).mean() > 0.9 and len(set(differences.tolist())) > 50
@@ -216,7 +217,7 @@ def test_each_augmentation_moves_an_image_a_little_and_never_mirrors_it(change):
 
 def test_augmentation_draws_strokes_thicker_and_thinner():
     images = np.repeat(an_f(), 64, axis=0)
-    ink = data.augment(images, (1, 2), stroke=1).numpy().sum(axis=(1, 2, 3))
+    ink = augment(images, (1, 2), stroke=1).numpy().sum(axis=(1, 2, 3))
     plain = images[0].sum()
     assert ink.min() < 0.5 * plain and ink.max() > 1.5 * plain  # strokes are 3 px: 1 px to 5 px
 
@@ -224,7 +225,7 @@ def test_augmentation_draws_strokes_thicker_and_thinner():
 def test_augmentation_moves_an_image_as_far_as_it_says():
     """An affine change by hand: shift alone moves the centre of the ink by at most that."""
     images = np.repeat(an_f(), 256, axis=0)
-    moved = data.augment(images, (1, 2), shift=2).numpy()[..., 0]
+    moved = augment(images, (1, 2), shift=2).numpy()[..., 0]
     across = np.arange(28)
 
     def centre(image):
