@@ -158,7 +158,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
             _image(
                 "surest_errors",
                 charts.gallery(
-                    _scaled(self.images[wrong]),
+                    self.images[wrong] / 255,
                     self.labels[wrong],
                     chosen.argmax(axis=1),
                     chosen.max(axis=1),
@@ -225,11 +225,6 @@ def _closing_writer(folder):
 
 def _image(tag, picture, step):
     tf.summary.image(tag, picture[None], step=step)
-
-
-def _scaled(images):
-    """uint8 0..255 -> float32 0..1."""
-    return images.astype("float32") / 255
 
 
 def _network_summary(model):
