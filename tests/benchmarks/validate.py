@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 import data
+import scores
 import weights
 from calibration import calibration_error, fit_temperature, with_temperature
 from mytrain import DATA_DIR
@@ -38,20 +39,16 @@ def main():
     batches = data.evaluation_batches(loaded.validation, 256)
     raw, labels = network.predict(batches, verbose=0), loaded.validation[1]
     characters = np.array(loaded.characters)
-    folded = np.char.lower(characters)
-
-    answers = raw.argmax(axis=1)
-    best = np.argsort(-raw, axis=1)[:, :3]
-    among = [(best[:, :n] == labels[:, None]).any(axis=1).mean() for n in (1, 2, 3)]
+    right = raw.argmax(axis=1) == labels
     print(f"{len(labels)} validation images of {loaded.name}")
-    print("exact {:.2%}, among two {:.2%}, among three {:.2%}".format(*among))
-    print(f"case ignored {(folded[answers] == folded[labels]).mean():.2%}")
+    for name, share in scores.figures(raw, labels, loaded.characters).items():
+        print(f"{name:<14}{share:.2%}")
 
     fitted = fit_temperature(raw, labels)
     print(f"\n{'temperature':<14}{'calibration error %':>20}{'log likelihood':>16}")
     for temperature in sorted({1.0, round(about.get("temperature", 1.0), 4), round(fitted, 4)}):
         honest = with_temperature(raw, temperature)
-        error = calibration_error(honest.max(axis=1), answers == labels)
+        error = calibration_error(honest.max(axis=1), right)
         likelihood = np.log(honest[np.arange(len(labels)), labels]).mean()
         print(f"{temperature:<14}{100 * error:>20.2f}{likelihood:>16.4f}")
 
@@ -63,10 +60,10 @@ def main():
     )
     for share in sorted({trained, *SHARES}):
         odds = np.where(digit, share / trained, (1 - share) / (1 - trained))
-        right = (honest * odds).argmax(axis=1) == labels
-        of_digits, of_others = right[digit[labels]].mean(), right[~digit[labels]].mean()
+        adjusted = (honest * odds).argmax(axis=1) == labels
+        of_digits, of_others = adjusted[digit[labels]].mean(), adjusted[~digit[labels]].mean()
         name = f"{share:.0%}" + " (as trained)" * bool(share == trained)
-        figures = (right.mean(), (of_digits + of_others) / 2, of_digits, of_others)
+        figures = (adjusted.mean(), (of_digits + of_others) / 2, of_digits, of_others)
         print(f"{name:<18}" + "".join(f"{figure:>{14 if i < 2 else 10}.2%}"
                                       for i, figure in enumerate(figures)))  # fmt: skip
 
