@@ -7,6 +7,7 @@ served from localhost; nothing outside the repo is read and no other address is 
 import gzip
 import hashlib
 import http.server
+import json
 import os
 import signal
 import struct
@@ -84,6 +85,13 @@ def write_emnist_archive(path):
                 archive.writestr(
                     f"{name}-labels-idx1-ubyte.gz", gzip.compress(header + labels.tobytes(), 1)
                 )
+
+
+def newest_state(run_folder):
+    """(what is in the newest state's .json, the arrays in its .npz) of checkpoints/<model>/."""
+    path = sorted(run_folder.glob("state-*.json"))[-1]
+    with np.load(path.with_suffix(".npz")) as arrays:
+        return json.loads(path.read_text("utf-8")), [arrays[name] for name in arrays.files]
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -7,7 +7,6 @@ rounding and AdamW takes full steps all the same (1e-2 apart after 50 steps; 3e-
 """
 
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, newest_state
 
 import data
 import devices
@@ -102,16 +101,11 @@ def run(program, *arguments, env=os.environ):
     )
 
 
-def states(checkpoint_dir):
-    """Newest state of a run: (its .json, its arrays)."""
-    path = sorted((checkpoint_dir / "LeNet").glob("state-*.json"))[-1]
-    with np.load(path.with_suffix(".npz")) as arrays:
-        return json.loads(path.read_text("utf-8")), [arrays[name] for name in arrays.files]
-
-
 def assert_same(checkpoint_dir, other_dir):
     """Weights, averages, optimizer, metrics and history of two finished runs."""
-    (one, one_arrays), (other, other_arrays) = states(checkpoint_dir), states(other_dir)
+    (one, one_arrays), (other, other_arrays) = (
+        newest_state(folder / "LeNet") for folder in (checkpoint_dir, other_dir)
+    )
     assert one["epoch"] == other["epoch"] == 2
     for array, expected in zip(one_arrays, other_arrays, strict=True):
         np.testing.assert_allclose(array, expected, rtol=1e-4, atol=1e-4)
@@ -175,7 +169,7 @@ def test_two_processes_train_what_one_trains_whatever_stops_them(emnist_dir, jax
     ends = two_processes(emnist_dir, tmp_path, cache, 1, signal.SIGTERM, 18)
     assert [code for code, _ in ends] == [143, 143], ends
     assert all("Start the same command again to go on." in text for _, text in ends)
-    assert states(tmp_path / "checkpoints")[0]["step"] == 20
+    assert newest_state(tmp_path / "checkpoints" / "LeNet")[0]["step"] == 20
 
     ends = two_processes(emnist_dir, tmp_path, cache)
     assert [code for code, _ in ends] == [0, 0], ends

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 
+import conftest
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -50,9 +51,7 @@ def run_folder(folder):
 
 def newest_state(folder):
     """(what is in the newest state's .json, the arrays in its .npz)."""
-    path = sorted(run_folder(folder).glob("state-*.json"))[-1]
-    with np.load(path.with_suffix(".npz")) as arrays:
-        return json.loads(path.read_text("utf-8")), [arrays[name] for name in arrays.files]
+    return conftest.newest_state(run_folder(folder))
 
 
 # What is another every time: a speed, a name and time, a graph whose parts come in any order.
