@@ -151,11 +151,11 @@ def _ink_strength(work):
         np.maximum(strength, ink, out=strength)
     if large:
         strength = cv2.GaussianBlur(strength, (0, 0), 0.8)
-    low, middle = np.percentile(
-        strength[::3, ::3], (5, 30)
-    )  # paper, if ink covers below two thirds
+    sample = strength[::3, ::3].ravel()
+    low, middle = (_quantile(sample, share) for share in (0.05, 0.3))  # paper, if ink is below 2/3
     noise = (middle - low) / 1.25  # 1.12 to 1.38 standard deviations, from no ink to 40 %
-    return np.maximum(strength - middle, 0), noise
+    strength -= middle
+    return np.maximum(strength, 0, out=strength), noise
 
 
 def _without_ink(channel, large):
@@ -176,7 +176,7 @@ def _without_ink(channel, large):
     labels, stats = label_pieces(depth > MIN_CONTRAST / 2)
     for k in range(1, len(stats)):
         part = grown(labels == k, 4)
-        if np.percentile(steps[part], 95) > SHARP * np.ptp(narrow[part]):
+        if _quantile(steps[part], 0.95) > SHARP * np.ptp(narrow[part]):
             narrow[part] = wide[part]
     return narrow
 
@@ -200,7 +200,8 @@ def _light(channel):
         lag = max(1, n // 4)
         if n > lag:
             there, here = (np.arange(n)[k] for k in (np.s_[lag:], np.s_[:-lag]))
-            slope = np.median(channel.take(there, axis) - channel.take(here, axis)) / lag
+            difference = channel.take(there, axis) - channel.take(here, axis)
+            slope = _quantile(difference[::2, ::2].ravel(), 0.5) / lag
             light += slope * np.arange(n, dtype=np.float32).reshape(
                 (-1, 1) if axis == 0 else (1, -1)
             )
@@ -209,17 +210,34 @@ def _light(channel):
     rim[2:-2, 2:-2] = False
     share = rim.mean()
     vote = np.where(rim, RIM_WEIGHT / share, (1 - RIM_WEIGHT) / max(1 - share, 1e-6)).ravel()
-    order = np.argsort(flat, axis=None)
-    paper = flat.ravel()[order[np.searchsorted(np.cumsum(vote[order]), vote.sum() / 2)]]
-    window = int(BACKGROUND_WINDOW * max(flat.shape)) | 1
+    paper = _weighted_median(flat.ravel(), vote)
+    # At half the size, which takes a quarter of the time and blurs nothing that counts here.
+    size = [max(1, n // 2) for n in flat.shape[1::-1]]
+    coarse = cv2.resize(flat, size, interpolation=cv2.INTER_NEAREST)
+    window = int(BACKGROUND_WINDOW * max(coarse.shape)) | 1
     half = window // 2
-    local = flat.clip(0, 255).astype(np.uint8)  # mirrored: a dark edge stays the minority there
+    local = coarse.clip(0, 255).astype(np.uint8)  # mirrored: a dark edge stays the minority there
     local = cv2.copyMakeBorder(local, half, half, half, half, cv2.BORDER_REFLECT)
     local = cv2.medianBlur(local, window)[half:-half, half:-half]
+    local = cv2.resize(local, flat.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     lower, upper = np.minimum(paper, local), np.maximum(paper, local)
     nearest = np.where(flat > upper, flat - upper, np.where(flat < lower, flat - lower, 0))
     cubes = nearest * nearest * nearest  # ten times as fast as a power
     return light, 1 if cubes.sum() > 0 else -1
+
+
+def _quantile(values, share):
+    """The nearest value to that share of all, (n,); numpy's own takes some times as long."""
+    place = round(share * (len(values) - 1))
+    return np.partition(values, place)[place]
+
+
+def _weighted_median(values, weights):
+    """To a quarter of a grey level; counting takes a tenth of the time of sorting."""
+    lowest = values.min()
+    counts = np.bincount(np.rint(4 * (values - lowest)).astype(np.intp), weights)
+    sums = np.cumsum(counts)
+    return np.float32(lowest + np.searchsorted(sums, sums[-1] / 2) / 4)
 
 
 def _ink_level(strength, floor):
