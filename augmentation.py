@@ -10,8 +10,20 @@ import tensorflow as tf
 ELASTIC_GRID = (5, 5)  # points at which an image is bent its own way
 
 
-def augment(images, seed, of=None, rotation=0, shear=0, scale=0, shift=0, elastic=0, stroke=0):
-    """Turns, slants, stretches, moves and bends each image, and changes the width of its strokes.
+def augment(
+    images,
+    seed,
+    of=None,
+    rotation=0,
+    shear=0,
+    scale=0,
+    shift=0,
+    elastic=0,
+    stroke=0,
+    blur=0,
+    contrast=0,
+):
+    """Turns, slants, stretches, moves and bends each image, and draws its strokes otherwise.
 
     Every image has its own random amounts, and is never mirrored. Bending is the elastic
     distortion of Simard, Steinkraus, Platt, "Best practices for convolutional neural networks
@@ -29,6 +41,9 @@ def augment(images, seed, of=None, rotation=0, shear=0, scale=0, shift=0, elasti
         shift: largest displacement along each axis, in pixels.
         elastic: standard deviation of the bending along each axis, in pixels.
         stroke: largest change at each edge of a stroke, in pixels, to 1.
+        blur: largest share, to 1, that the mean of a pixel and its neighbours has in it.
+        contrast: largest part of the range, below 0.5, that becomes black at the dark end, and
+            white at the bright end; the two change independently.
 
     Returns:
         float32, the same shape and range; what comes from outside is black.
@@ -36,7 +51,7 @@ def augment(images, seed, of=None, rotation=0, shear=0, scale=0, shift=0, elasti
     shape = tf.shape(images)
     count, height, width = shape[0], shape[1], shape[2]
     first, total = of or (0, count)
-    draws = tf.random.stateless_uniform([7, total, 1, 1], seed, -1.0, 1.0)
+    draws = tf.random.stateless_uniform([10, total, 1, 1], seed, -1.0, 1.0)
     bend = elastic * tf.random.stateless_normal([total, *ELASTIC_GRID, 2], seed)
     if of:
         draws, bend = draws[:, first : first + count], bend[first : first + count]
@@ -68,9 +83,13 @@ def augment(images, seed, of=None, rotation=0, shear=0, scale=0, shift=0, elasti
     thicker = tf.nn.max_pool2d(images, 3, 1, "SAME")
     thinner = -tf.nn.max_pool2d(-images, 3, 1, "SAME")
     change = draws[6][..., None] * stroke
-    return (
-        images + tf.nn.relu(change) * (thicker - images) - tf.nn.relu(-change) * (images - thinner)
-    )
+    images += tf.nn.relu(change) * (thicker - images) - tf.nn.relu(-change) * (images - thinner)
+    # A coarse scan is blurred; whoever seeks the ink in it makes greys black or white.
+    share = blur * (1 + draws[7][..., None]) / 2
+    images += share * (tf.nn.avg_pool2d(images, 3, 1, "SAME") - images)
+    black = contrast * (1 + draws[8][..., None]) / 2
+    white = 1 - contrast * (1 + draws[9][..., None]) / 2
+    return tf.clip_by_value((images - black) / (white - black), 0.0, 1.0)
 
 
 def _sample(images, x, y):

@@ -43,6 +43,8 @@ AUGMENTATION = {  # largest changes, each drawn anew for every image; see augmen
     "shift": 2.0,  # pixels
     "elastic": 0.7,  # pixels, standard deviation
     "stroke": 0.4,  # pixels at each edge
+    "blur": 0.5,  # share of a pixel that its neighbours have
+    "contrast": 0.3,  # part of the range that becomes black, and white
 }
 
 # model

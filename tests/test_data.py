@@ -135,6 +135,7 @@ def test_each_pass_takes_every_image_once_in_another_order(emnist):
 
 def test_what_a_step_holds_depends_on_seed_and_step_alone(emnist):
     changes = {"rotation": 10, "shear": 0.2, "scale": 0.1, "shift": 2, "elastic": 1, "stroke": 1}
+    changes |= {"blur": 1, "contrast": 0.3}
 
     def batches(seed, first, last):
         some = data.training_batches(emnist.train, 16, seed, first, changes)
@@ -195,7 +196,15 @@ def test_no_augmentation_changes_nothing():
 
 @pytest.mark.parametrize(
     "change",
-    [{"rotation": 15}, {"shear": 0.3}, {"scale": 0.2}, {"shift": 2}, {"elastic": 1}, {"stroke": 1}],
+    [
+        {"rotation": 15},
+        {"shear": 0.3},
+        {"scale": 0.2},
+        {"shift": 2},
+        {"elastic": 1},
+        {"stroke": 1},
+        {"blur": 1},
+    ],
     ids=str,
 )
 def test_each_augmentation_moves_an_image_a_little_and_never_mirrors_it(change):
@@ -220,6 +229,24 @@ def test_augmentation_draws_strokes_thicker_and_thinner():
     ink = augment(images, (1, 2), stroke=1).numpy().sum(axis=(1, 2, 3))
     plain = images[0].sum()
     assert ink.min() < 0.5 * plain and ink.max() > 1.5 * plain  # strokes are 3 px: 1 px to 5 px
+
+
+def test_augmentation_blurs_rims_and_keeps_the_ink():
+    images = np.repeat(an_f(), 64, axis=0)
+    blurred = augment(images, (1, 2), blur=1).numpy()
+    np.testing.assert_allclose(blurred.sum(axis=(1, 2, 3)), images[0].sum(), rtol=1e-5)
+    steps = np.abs(np.diff(blurred, axis=2)).max(axis=(1, 2, 3))
+    assert steps.min() < 0.45 and steps.max() > 0.9  # a rim over 3 px, and one as it was
+
+
+def test_augmentation_makes_some_greys_black_and_white():
+    greys = np.linspace(0, 1, 784, dtype=np.float32).reshape(1, 28, 28, 1)
+    changed = augment(np.repeat(greys, 256, axis=0), (1, 2), contrast=0.4).numpy().reshape(256, -1)
+    assert (np.diff(changed) >= 0).all()
+    black, white = (changed == 0).mean(axis=1), (changed == 1).mean(axis=1)
+    for share in (black, white):  # as far as it says, each in its own way
+        assert share.min() < 0.02 and 0.38 < share.max() < 0.402
+    assert abs(np.corrcoef(black, white)[0, 1]) < 0.3
 
 
 def test_augmentation_moves_an_image_as_far_as_it_says():

@@ -33,6 +33,7 @@ RECIPES = {  # each has all parts of those above it
     "affine augmentation": AFFINE,
     "elastic augmentation": ("elastic",),
     "stroke width": ("stroke",),
+    "blur and contrast": ("blur", "contrast"),
     "label smoothing": ("smoothing",),
 }
 SMOOTHING = 0.1

@@ -1,0 +1,144 @@
+"""What the way from a picture to 28x28 costs: validation images drawn on paper and converted back.
+
+    python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
+
+Each image becomes two simulated pictures: a small one, cut out close to the ink, 15 to 85 px wide;
+and a photograph of 120 to 900 px, somewhere on which the character stands, in uneven light, of a
+fifth of them light on dark. Ink and paper have colours, texture, noise and JPEG's traces. The table
+says how well weights read the images themselves, and the pictures by way of `picture.convert`: what
+is lost between them is the conversion's, or the network's that does not know its images. All is
+seeded and of validation images, so that recipes and conversions can be chosen by it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import picture  # isort: skip  before cv2
+
+import cv2
+import numpy as np
+
+import data
+import scores
+import weights
+from calibration import fit_temperature, with_temperature
+from mytrain import DATA_DIR
+
+INK = 40  # of 255: the image's ink, when its box is looked for
+
+
+# ------------------------------------------------------------------------------------ the pictures
+def small(image, random):
+    """(28, 28) uint8 -> (h, w, 3) uint8 BGR: cut out close to the ink, as from a form."""
+    x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
+    side = np.clip(np.exp(random.normal(np.log(32), 0.35)), 15, 85)
+    scale = side / (max(w, h) + 4)
+    left, above, right, below = random.uniform(0.5, 5, 4)  # margins, px of the 28x28 image
+    size = [max(4, round(n * scale)) for n in (w + left + right, h + above + below)]
+    ink = _placed(image, scale, (left - x) * scale, (above - y) * scale, size, finer=4)
+    light = 1 + _slope(size, random.normal(0, 0.04, 2))
+    return _printed(ink, light, random, dark=True)
+
+
+def photograph(image, random):
+    """(28, 28) uint8 -> (h, w, 3) uint8 BGR: a page in a lamp's light, with a character on it."""
+    long = np.exp(random.uniform(np.log(120), np.log(900)))
+    size = [round(long), round(long * random.uniform(0.7, 1))][:: random.choice([1, -1])]
+    x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
+    scale = max(24, min(size) * random.uniform(0.15, 0.8)) / max(w, h)
+    at = [random.uniform(0.03 * n, max(0.03, 0.97 - m * scale / n) * n)
+          for n, m in zip(size, (w, h))]  # fmt: skip
+    ink = _placed(image, scale, at[0] - x * scale, at[1] - y * scale, size)
+    ink = np.clip((ink - 0.3) / 0.4, 0, 1) if scale > 2 else ink  # enlarged, its rims are too soft
+    ink = cv2.GaussianBlur(ink, (0, 0), random.uniform(0.4, 1.2))
+
+    light = 1 + _slope(size, random.uniform(-0.3, 0.3, 2))
+    across, down = np.meshgrid(*(np.linspace(-0.5, 0.5, n) for n in size))
+    if random.random() < 0.5:  # a lamp, or a soft shadow
+        far = np.hypot(across - random.uniform(-0.5, 0.5), down - random.uniform(-0.5, 0.5))
+        light *= 1 + random.uniform(-0.3, 0.35) * np.exp(-((far / random.uniform(0.2, 0.8)) ** 2))
+    if random.random() < 0.3:  # a lens's dark corners
+        light *= 1 - random.uniform(0, 0.7) * (across**2 + down**2)
+    if random.random() < 0.2:  # the shadow of something straight
+        angle = random.uniform(0, 2 * np.pi)
+        beyond = across * np.cos(angle) + down * np.sin(angle) - random.uniform(-0.3, 0.3)
+        light *= 1 - random.uniform(0.1, 0.35) / (1 + np.exp(-beyond / random.uniform(0.02, 0.1)))
+    return _printed(ink, light, random, dark=random.random() < 0.8)
+
+
+def _placed(image, scale, x, y, size, finer=1):
+    """The image enlarged and moved, on an empty sheet: float32 (h, w), 1 for ink."""
+    width, height = size
+    matrix = np.float32([[scale, 0, x], [0, scale, y]]) * finer
+    sheet = (width * finer, height * finer)
+    ink = cv2.warpAffine(image.astype(np.float32) / 255, matrix, sheet, flags=cv2.INTER_CUBIC)
+    return cv2.resize(ink, (width, height), interpolation=cv2.INTER_AREA).clip(0, 1)
+
+
+def _slope(size, heights):
+    across, down = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in size)
+    return heights[0] * across[None, :] + heights[1] * down[:, None]
+
+
+def _printed(ink, light, random, dark):
+    """Ink (h, w) on a sheet of some colours in some light, with grain, as a JPEG file has it."""
+    ground, pen = random.uniform(150, 235), random.uniform(20, 110)
+    tint = [random.uniform(1.2, 1.8), 1, random.uniform(0.7, 1)] if random.random() < 0.4 else 1
+    if not dark:
+        ground, pen = random.uniform(20, 80), random.uniform(150, 235)
+    pen = np.minimum(pen * np.ones(3) * tint, 255 if not dark else ground - 40)
+    page = (ground * (1 - ink[..., None]) + pen * ink[..., None]) * light[..., None]
+    texture = cv2.GaussianBlur(random.normal(size=ink.shape), (0, 0), random.uniform(0.6, 3))
+    page += (texture * (random.uniform(0, 3) / max(texture.std(), 1e-6)))[..., None]
+    page += random.normal(0, random.uniform(0.5, 4), page.shape)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(70, 96))]
+    return cv2.imdecode(
+        cv2.imencode(".jpg", page.clip(0, 255).astype(np.uint8), quality)[1], cv2.IMREAD_COLOR
+    )
+
+
+# --------------------------------------------------------------------------------------- the table
+def converted(pictures):
+    """Float32 (n, 28, 28, 1), and how many were called blank; those are black."""
+    images = np.zeros((len(pictures), 28, 28, 1), np.float32)
+    blank = 0
+    for image, page in zip(images, pictures):
+        try:
+            image[..., 0] = picture.convert(page)[0]
+        except picture.PictureError:
+            blank += 1
+    return images, blank
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path, nargs="+", help=".weights.h5 files")
+    parser.add_argument("--dataset", default="handwritten62")
+    parser.add_argument("--data_dir", type=Path, default=DATA_DIR)
+    options = parser.parse_args()
+    images, labels = data.load(options.dataset, options.data_dir).validation
+    kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
+    for kind in (small, photograph):
+        random = np.random.default_rng(0)
+        kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
+    for path in options.weights:
+        about = weights.read_sidecar(path)
+        network = weights.load_network(path, about | {"temperature": 1.0})
+        print(f"\n{path}, {len(labels)} validation images")
+        print(
+            f"{'':<14}{'blank':>8}{'exact %':>10}{'case ignored %':>16}{'top 3 %':>9}{'-log p':>9}"
+        )
+        for kind, (shown, blank) in kinds.items():
+            raw = network.predict(shown, batch_size=256, verbose=0)
+            named = scores.figures(raw, labels, about["characters"])
+            top, folded, three = (100 * named[name] for name in ("top 1", "case ignored", "top 3"))
+            honest = with_temperature(raw, fit_temperature(raw, labels))
+            loss = -np.log(honest[np.arange(len(labels)), labels] + 1e-12).mean()
+            print(f"{kind:<14}{blank:>8}{top:>10.2f}{folded:>16.2f}{three:>9.2f}{loss:>9.4f}")
+
+
+if __name__ == "__main__":
+    main()
