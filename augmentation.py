@@ -85,10 +85,9 @@ def augment(
     change = draws[6][..., None] * stroke
     images += tf.nn.relu(change) * (thicker - images) - tf.nn.relu(-change) * (images - thinner)
     # A coarse scan is blurred; whoever seeks the ink in it makes greys black or white.
-    share = blur * (1 + draws[7][..., None]) / 2
-    images += share * (tf.nn.avg_pool2d(images, 3, 1, "SAME") - images)
-    black = contrast * (1 + draws[8][..., None]) / 2
-    white = 1 - contrast * (1 + draws[9][..., None]) / 2
+    shared, black, white = tf.unstack((1 + draws[7:, ..., None]) / 2)  # each in [0, 1]
+    images += blur * shared * (tf.nn.avg_pool2d(images, 3, 1, "SAME") - images)
+    black, white = contrast * black, 1 - contrast * white
     return tf.clip_by_value((images - black) / (white - black), 0.0, 1.0)
 
 

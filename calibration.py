@@ -43,6 +43,11 @@ def with_temperature(probabilities, temperature):
     return scaled / scaled.sum(axis=1, keepdims=True)
 
 
+def log_likelihood(probabilities, labels):
+    """The mean of log p(label): probabilities (n, classes) above 0, labels (n,) -> float."""
+    return float(np.log(probabilities[np.arange(len(labels)), labels]).mean())
+
+
 def calibration_error(confidences, right):
     """Expected calibration error: how far confidence and accuracy are apart, over BINS bins.
 

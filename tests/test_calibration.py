@@ -44,3 +44,9 @@ def test_the_calibration_error_by_hand():
     confidences = np.array([0.9, 0.9, 0.5, 0.5])
     right = np.array([True, False, True, True])
     assert calibration.calibration_error(confidences, right) == pytest.approx(0.45)
+
+
+def test_the_log_likelihood_is_that_of_the_labels():
+    probabilities = np.array([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]])
+    labels = np.array([0, 1])
+    assert calibration.log_likelihood(probabilities, labels) == pytest.approx(-2 * np.log(2))

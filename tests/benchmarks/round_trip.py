@@ -24,7 +24,7 @@ import numpy as np
 import data
 import scores
 import weights
-from calibration import fit_temperature, with_temperature
+from calibration import fit_temperature, log_likelihood, with_temperature
 from mytrain import DATA_DIR
 
 INK = 40  # of 255: the image's ink, when its box is looked for
@@ -95,9 +95,8 @@ def _printed(ink, light, random, dark):
     page += (texture * (random.uniform(0, 3) / max(texture.std(), 1e-6)))[..., None]
     page += random.normal(0, random.uniform(0.5, 4), page.shape)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(70, 96))]
-    return cv2.imdecode(
-        cv2.imencode(".jpg", page.clip(0, 255).astype(np.uint8), quality)[1], cv2.IMREAD_COLOR
-    )
+    page = page.clip(0, 255).astype(np.uint8)
+    return cv2.imdecode(cv2.imencode(".jpg", page, quality)[1], cv2.IMREAD_COLOR)
 
 
 # --------------------------------------------------------------------------------------- the table
@@ -136,7 +135,7 @@ def main():
             named = scores.figures(raw, labels, about["characters"])
             top, folded, three = (100 * named[name] for name in ("top 1", "case ignored", "top 3"))
             honest = with_temperature(raw, fit_temperature(raw, labels))
-            loss = -np.log(honest[np.arange(len(labels)), labels] + 1e-12).mean()
+            loss = -log_likelihood(honest, labels)
             print(f"{kind:<14}{blank:>8}{top:>10.2f}{folded:>16.2f}{three:>9.2f}{loss:>9.4f}")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import data
 import scores
 import weights
-from calibration import calibration_error, fit_temperature, with_temperature
+from calibration import calibration_error, fit_temperature, log_likelihood, with_temperature
 from mytrain import DATA_DIR
 
 SHARES = (10 / 62, 0.40, 0.50)  # of digits: classes alike, between, EMNIST ByClass
@@ -49,8 +49,7 @@ def main():
     for temperature in sorted({1.0, round(about.get("temperature", 1.0), 4), round(fitted, 4)}):
         honest = with_temperature(raw, temperature)
         error = calibration_error(honest.max(axis=1), right)
-        likelihood = np.log(honest[np.arange(len(labels)), labels]).mean()
-        print(f"{temperature:<14}{100 * error:>20.2f}{likelihood:>16.4f}")
+        print(f"{temperature:<14}{100 * error:>20.2f}{log_likelihood(honest, labels):>16.4f}")
 
     digit = np.isin(characters, list("0123456789"))
     trained = digit[loaded.train[1]].mean()
