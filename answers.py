@@ -5,7 +5,7 @@ case ignored, by another picture or by a file that is not ours, it becomes `A_x_
 file names its picture in a PNG text chunk, so that a second run replaces its own answer to the same
 picture, and nothing else is ever overwritten, deleted or read again.
 
-An entry is one of demo.py's: its `file`, its `picture` (uint8 BGR) and its `readings`, pairs
+An entry is one of demo.py's: its `file`, its `png` (the bytes to save) and its `readings`, pairs
 (character, probability), best first.
 """
 
@@ -26,6 +26,7 @@ import cv2
 FOLDER = "predictions"
 TEXT_CHUNK = b"tEXtdemo.py\0"  # then the answer's name, "/", the picture's name, both quoted
 PNG_HEAD = 33  # bytes of a PNG's signature and first chunk
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 
 
 # ---------------------------------------------------------------------------------- predictions/
@@ -51,7 +52,7 @@ def save_answers(pool, entries, folders):
                 folders[folder] = Answers(folder)
             if folders[folder] is not None:
                 path = folders[folder].place(source, entry.readings[0][0])
-                jobs.append((path, source, entry.picture))
+                jobs.append((path, source, entry.png))
         except OSError as error:
             failures.append((error.filename, f"answers are not saved: {error.strerror}"))
     reasons = pool.map(lambda job: _save(*job), jobs)
@@ -88,17 +89,16 @@ class Answers:
         return self.folder / free
 
 
-def _save(path, source, picture):
-    """Writes the picture as PNG, never over a file. Returns None, or why it could not."""
+def _save(path, source, content):
+    """Writes a PNG file's bytes, never over a file. Returns None, or why it could not."""
     try:
-        content = png(picture)
         names = (urllib.parse.quote(os.fsencode(name), safe="") for name in (path.name, source))
         chunk = TEXT_CHUNK + "/".join(names).encode()
         length, check = len(chunk) - 4, zlib.crc32(chunk)
         chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
         write_new(path, content[:PNG_HEAD] + chunk + content[PNG_HEAD:])
-    except (OSError, cv2.error) as error:
-        return getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def source_of(path):
@@ -130,6 +130,17 @@ def without_answers(folder, names):
 def png(picture):
     """The bytes of a PNG file."""
     return cv2.imencode(".png", picture)[1].tobytes()
+
+
+def as_png(content, picture):
+    """A picture, (height, width, 3) uint8 BGR, as the bytes of a PNG file.
+
+    Where its own file's bytes, (n,) uint8, are a whole one, these: as they were drawn, transparent
+    where they were, and without the time that packing takes, a quarter of all per picture.
+    """
+    content = content.tobytes()
+    whole = content.startswith(PNG_START) and content.endswith(PNG_END)
+    return content if whole else png(picture)
 
 
 def csv_table(entries):

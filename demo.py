@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Before cv2, for which `picture` sets a limit on the size of pictures.
-from picture import PictureError, convert, read_picture, to_emnist  # isort: skip
+from picture import PictureError, convert, decode, read_bytes, read_picture, to_emnist  # isort: skip
 
 import numpy as np
 
@@ -71,12 +71,13 @@ CHARSETS = {
 
 @dataclass
 class Entry:
-    """One picture on its way; `picture` and `image` are dropped once its line is printed."""
+    """One picture on its way; its arrays and bytes are dropped once it is saved."""
 
     file: str
     error: str | None = None
     picture: np.ndarray | None = None
     image: np.ndarray | None = None
+    png: bytes | None = None  # what will be saved
     notes: tuple = ()
     readings: tuple = ()  # three of (character, probability), best first
 
@@ -178,8 +179,10 @@ def load(entry):
     """Reads and converts one picture; a failure becomes the entry's error."""
     if entry.error is None:
         try:
-            entry.picture = read_picture(entry.file)
+            content = read_bytes(entry.file)
+            entry.picture = decode(content)
             entry.image, entry.notes = convert(entry.picture)
+            entry.png = answers.as_png(content, entry.picture)
         except PictureError as error:
             entry.error = str(error)
         except Exception as error:  # no picture may end the reading of all others
@@ -326,7 +329,7 @@ def read_all(entries, weights, about, charset):
                 complain(shown(path), reason)
                 failures += 1
             for entry in good:
-                entry.picture = entry.image = None
+                entry.picture = entry.image = entry.png = None
     return failures
 
 

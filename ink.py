@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 # Finding the ink
-WORK_MIN, WORK_MAX = 192, 768  # px, longer side of the picture while ink is sought
-GLYPH_MIN = 112  # px, longer side of a glyph below which its box is looked at again, enlarged
+WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
+GLYPH_MIN = 64  # px, longer side of a glyph below which its box is looked at again, enlarged
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
 RIM_WEIGHT = 0.4  # of the vote on which side the paper is: 0 for ink <= half, 1 for no dark edges
 BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower than a shadow

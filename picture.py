@@ -60,7 +60,11 @@ def read_picture(path):
     Raises:
         PictureError: one line that says what is wrong with it.
     """
-    data = _read_bytes(path)
+    return decode(read_bytes(path))
+
+
+def decode(data):
+    """`read_picture` from the file's bytes, (n,) uint8."""
     try:
         with _quiet_stderr():
             picture, kinds, blobs = cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED)
@@ -80,8 +84,12 @@ def read_picture(path):
     return _turned(picture, _exif_orientation(exif[0]) if exif else 1)
 
 
-def _read_bytes(path):
-    """(n,) uint8: the bytes of a regular file; a fifo or a device is never opened."""
+def read_bytes(path):
+    """(n,) uint8: the bytes of a regular file; a fifo or a device is never opened.
+
+    Raises:
+        PictureError: there are none, or too many.
+    """
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):

@@ -371,7 +371,7 @@ def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatc
     sizes = []
 
     def save_answers(pool, entries, folders):
-        sizes.append([entry.picture is not None for entry in entries])
+        sizes.append([entry.png is not None for entry in entries])
         return []
 
     monkeypatch.setattr(answers, "save_answers", save_answers)
@@ -402,6 +402,26 @@ def test_saved_answer_is_the_picture_under_the_character_read(run, tmp_path):
     picture = cv2.imread(str(tmp_path / "in" / "predictions" / "L_my.pic.png"))
     assert np.array_equal(picture, cv2.imread(str(path)))
     assert path.read_bytes() == before
+
+
+def test_a_png_keeps_its_depth_and_transparency_when_saved(run, tmp_path):
+    picture = glyph("L")
+    see_through = np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
+    see_through[:9, :9, 3] = 0
+    (tmp_path / "in").mkdir()
+    kinds = {"deep.png": picture.astype(np.uint16) << 8, "see-through.png": see_through}
+    for name, pixels in kinds.items():
+        (tmp_path / "in" / name).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    whole = write_picture(tmp_path / "in" / "trailed.png", "L")
+    whole.write_bytes(whole.read_bytes() + b"not a PNG's end")
+    assert run("in")[0] == 0
+    answers_now = tmp_path / "in" / "predictions"
+    for name, pixels in kinds.items():
+        again = cv2.imread(str(answers_now / f"L_{name}"), cv2.IMREAD_UNCHANGED)
+        assert again.dtype == pixels.dtype and np.array_equal(again, pixels)
+    content = (answers_now / "L_trailed.png").read_bytes()
+    assert content.endswith(answers.PNG_END)  # packed anew
+    assert np.array_equal(cv2.imread(str(answers_now / "L_trailed.png")), picture)
 
 
 def test_second_run_replaces_its_own_answers_only(run, network, tmp_path):
