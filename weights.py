@@ -115,6 +115,7 @@ def _check_sidecar(about):
     if not isinstance(about, dict):
         raise ValueError("not a JSON object")
     characters, shape = about.get("characters"), about.get("input_shape")
+    adjustment = about.get("logit_adjustment")
     checks = {
         "model": isinstance(about.get("model"), str),
         "input_shape": isinstance(shape, list) and all(type(side) is int for side in shape),
@@ -125,6 +126,11 @@ def _check_sidecar(about):
         "dataset": isinstance(about.get("dataset", ""), str),
         "val_accuracy": is_number(about.get("val_accuracy", 0), 0, 1),
         "temperature": is_number(about.get("temperature", 1), 0.01, 100),
+        "logit_adjustment": adjustment is None
+        or isinstance(characters, list)
+        and isinstance(adjustment, list)
+        and len(adjustment) == len(characters)
+        and all(is_number(value, -30, 30) for value in adjustment),
         "sha256": isinstance(about.get("sha256"), str | None),
     }
     for key, is_right in checks.items():
@@ -158,10 +164,13 @@ def load_network(weights, about):
     network = MODELS[about["model"]](INPUT_SHAPE, len(characters))
     fill(network, weights, about["model"])
 
-    # The temperature and the unused outputs go into the last layer: softmax(logits / T) for all.
+    # The temperature and the unused outputs go into the last layer: softmax(logits / T) for all;
+    # and the adjustment to other class frequencies than the training data's: Menon et al.,
+    # "Long-tail learning via logit adjustment", ICLR 2021, section 4.1.
     kernel, bias = (
         values / about.get("temperature", 1) for values in network.layers[-1].get_weights()
     )
+    bias += about.get("logit_adjustment") or 0
     bias[[not character for character in characters]] = -1e30
     network.layers[-1].set_weights([kernel, bias])
     network.characters = characters

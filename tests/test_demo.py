@@ -508,15 +508,14 @@ def test_full_disk_still_prints_and_leaves_no_half_files(run, tmp_path):
 def test_weights_of_any_model_and_class_list(name, tmp_path):
     network = model.MODELS[name](n_classes=5)
     characters = ["zero", "漢", "", "b", "c"]
-    path = write_weights(
-        network, tmp_path / "a.weights.h5", model=name, characters=characters, temperature=2.0
-    )
+    changes = {"characters": characters, "temperature": 2.0, "logit_adjustment": [1, 0, 0, -2.5, 0]}
+    path = write_weights(network, tmp_path / "a.weights.h5", model=name, **changes)
     loaded = demo.get_model(path)
     rows = demo.predict(loaded, [glyph("7"), glyph("L", size=60, thickness=3)])
     assert rows.shape == (2, 5) and rows.dtype == np.float32 and loaded.characters[1] == "漢"
     assert np.allclose(rows.sum(axis=1), 1, atol=1e-5) and (rows[:, 2] == 0).all()
     images = np.array([demo.to_emnist(glyph("7"))])[..., None]
-    tempered = np.sqrt(network.predict_on_batch(images)[0])
+    tempered = np.sqrt(network.predict_on_batch(images)[0]) * np.exp([1, 0, 0, -2.5, 0])
     tempered[2] = 0
     assert np.allclose(rows[0], tempered / tempered.sum(), atol=1e-4)
 
@@ -604,6 +603,9 @@ def test_bad_sidecars_are_refused_in_one_line(run, weights, tmp_path):
         {"temperature": 0},
         {"temperature": float("nan")},
         {"temperature": 10**400},
+        {"logit_adjustment": 1},
+        {"logit_adjustment": [0.0] * 61},
+        {"logit_adjustment": [float("inf")] * 62},
         {"val_accuracy": "high"},
         {"dataset": 5},
         {"sha256": 5},

@@ -125,7 +125,7 @@ def main():
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
     for path in options.weights:
         about = weights.read_sidecar(path)
-        network = weights.load_network(path, about | {"temperature": 1.0})
+        network = weights.load_network(path, about | {"temperature": 1.0, "logit_adjustment": None})
         print(f"\n{path}, {len(labels)} validation images")
         print(
             f"{'':<14}{'blank':>8}{'exact %':>10}{'case ignored %':>16}{'top 3 %':>9}{'-log p':>9}"

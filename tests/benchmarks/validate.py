@@ -6,8 +6,9 @@ Two choices rest on this table. The temperature: its calibration error before an
 a network answers as if the classes were as frequent as in its training data. Where a text has other
 frequencies, the log of their ratio can be added to its logits (Saerens, Latinne, Decaestecker,
 "Adjusting the outputs of a classifier to new a priori probabilities", Neural Computation 2002). The
-table does that for digits, from their share of the training data to half, as in EMNIST ByClass,
-and counts the errors on the validation data as they are and with digits weighted to half.
+table does that for digits, from a share as of any ten characters to half, as in EMNIST ByClass,
+and counts the errors on the validation data as they are, with all classes weighted alike and with
+digits weighted to half.
 """
 
 import argparse
@@ -34,7 +35,8 @@ def main():
     parser.add_argument("--data_dir", type=Path, default=DATA_DIR)
     options = parser.parse_args()
     about = weights.read_sidecar(options.weights)
-    network = weights.load_network(options.weights, about | {"temperature": 1.0})
+    as_trained = about | {"temperature": 1.0, "logit_adjustment": None}
+    network = weights.load_network(options.weights, as_trained)
     loaded = data.load(options.dataset, options.data_dir)
     batches = data.evaluation_batches(loaded.validation, 256)
     raw, labels = network.predict(batches, verbose=0), loaded.validation[1]
@@ -55,15 +57,17 @@ def main():
     trained = digit[loaded.train[1]].mean()
     honest = with_temperature(raw, fitted)
     print(
-        f"\n{'prior: digits':<18}{'as they are':>14}{'half digits':>14}{'digits':>10}{'others':>10}"
+        f"\n{'prior: digits':<18}{'as they are':>14}{'classes alike':>14}{'half digits':>14}"
+        f"{'digits':>10}{'others':>10}"
     )
     for share in sorted({trained, *SHARES}):
         odds = np.where(digit, share / trained, (1 - share) / (1 - trained))
         adjusted = (honest * odds).argmax(axis=1) == labels
         of_digits, of_others = adjusted[digit[labels]].mean(), adjusted[~digit[labels]].mean()
         name = f"{share:.0%}" + " (as trained)" * bool(share == trained)
-        figures = (adjusted.mean(), (of_digits + of_others) / 2, of_digits, of_others)
-        print(f"{name:<18}" + "".join(f"{figure:>{14 if i < 2 else 10}.2%}"
+        alike = np.mean([adjusted[labels == k].mean() for k in np.unique(labels)])
+        figures = (adjusted.mean(), alike, (of_digits + of_others) / 2, of_digits, of_others)
+        print(f"{name:<18}" + "".join(f"{figure:>{14 if i < 3 else 10}.2%}"
                                       for i, figure in enumerate(figures)))  # fmt: skip
 
 
