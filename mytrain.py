@@ -46,6 +46,7 @@ AUGMENTATION = {  # largest changes, each drawn anew for every image; see augmen
     "blur": 0.5,  # share of a pixel that its neighbours have
     "contrast": 0.3,  # part of the range that becomes black, and white
 }
+FULL_AUGMENTATION = 8  # passes over the data for which it is that strong; shorter runs have less
 
 # model
 MODEL = "ResNet"  # LeNet, AlexNet, VGG16 or ResNet
@@ -145,7 +146,7 @@ def train(
             "precision": (
                 state.settings["precision"] if state else devices.from_first(devices.precision)
             ),
-            "recipe": [AUGMENTATION, WARM_UP, WEIGHT_DECAY, AVERAGED],
+            "recipe": [AUGMENTATION, FULL_AUGMENTATION, WARM_UP, WEIGHT_DECAY, AVERAGED],
         }
         if state:  # before the data, which may be long to load
             devices.together(lambda: resume.check_settings(folder, state, settings, epochs))
@@ -211,8 +212,9 @@ def _fit(network, loaded, recorder, epochs, device_count):
         loaded.validation, batch_size, device_count, devices.share()
     )
     first_step = tf.Variable(0, dtype=tf.int64)
+    augmentation = _augmentation(epochs * steps * batch_size / len(loaded.train[1]))
     batches = data.training_batches(
-        loaded.train, batch_size, settings["seed"], first_step, AUGMENTATION, devices.share()
+        loaded.train, batch_size, settings["seed"], first_step, augmentation, devices.share()
     )
 
     def sample(epoch):
@@ -248,6 +250,16 @@ def _fit(network, loaded, recorder, epochs, device_count):
         )
         recorder.epoch_done()
     recorder.failed |= best.failed
+
+
+def _augmentation(passes):
+    """AUGMENTATION for a run of so many passes: an image seen twice need not be disguised so much.
+
+    On MNIST, of 10,000 validation images, half the amounts misread 77 and all of them 85 after 2
+    passes (two seeds), but 45 and 42 after 12.
+    """
+    share = min(1.0, (passes / FULL_AUGMENTATION) ** 0.5)
+    return {name: share * largest for name, largest in AUGMENTATION.items()}
 
 
 def _test(network, loaded, recorder):

@@ -6,6 +6,10 @@ and back; TensorFlow has one that does it all. With it a training step of the Re
 turn, several times). Everything else is Keras's own layer: names, weights, inference, other
 backends.
 
+Its running averages, by which the trained network normalises, forget the past in 20 steps, not in
+Keras's 100: after one pass over MNIST those were still of a network that had hardly learned, and it
+misread 5 and 28 % of the validation images (two seeds) in place of 1.4 %.
+
 Source: Ioffe, Szegedy, "Batch normalization: accelerating deep network training by reducing
 internal covariate shift", ICML 2015.
 """
@@ -16,6 +20,9 @@ from keras import layers
 
 class BatchNormalization(layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis of (n, height, width, channels)."""
+
+    def __init__(self, momentum=0.95, **options):
+        super().__init__(momentum=momentum, **options)
 
     def call(self, inputs, training=None, mask=None):
         fused = training and self.trainable and keras.backend.backend() == "tensorflow"

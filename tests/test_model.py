@@ -153,7 +153,7 @@ def test_batch_normalization_in_one_pass_is_keras_own(policy):
     values = np.random.default_rng(0).normal(2, 3, (32, 8, 8, 16)).astype("float32")
     results = []
     for kind in (keras.layers.BatchNormalization, BatchNormalization):
-        layer = kind(dtype=keras.DTypePolicy(policy))
+        layer = kind(momentum=0.95, dtype=keras.DTypePolicy(policy))
         layer.build((None, 8, 8, 16))
         layer.gamma.assign(np.linspace(0.5, 2, 16))
         inputs = tf.Variable(values)

@@ -485,6 +485,28 @@ def test_the_temperature_of_the_best_weights_is_fitted_on_validation_data(copy, 
     assert json.loads(path.read_text("utf-8")) == described
 
 
+def test_a_short_run_has_weaker_augmentation(emnist_dir, tmp_path, monkeypatch):
+    passes = mytrain.FULL_AUGMENTATION
+    assert (
+        mytrain._augmentation(passes) == mytrain._augmentation(5 * passes) == mytrain.AUGMENTATION
+    )
+    whole, seen = mytrain.data.training_batches, []
+
+    def noting(train, batch_size, seed, first_step, augmentation, share):
+        seen.append((len(train[1]), augmentation))
+        return whole(train, batch_size, seed, first_step, augmentation, share)
+
+    monkeypatch.setattr(mytrain.data, "training_batches", noting)
+    planned = settings(emnist_dir, tmp_path, epochs=2, steps_per_epoch=3, batch_size=8)
+    assert mytrain.train(**planned) == 0
+    ((count, augmentation),) = seen
+    weaker = (2 * 3 * 8 / count / passes) ** 0.5
+    assert 0 < weaker < 1
+    assert augmentation == {
+        name: pytest.approx(weaker * largest) for name, largest in mytrain.AUGMENTATION.items()
+    }
+
+
 def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_path, capsys):
     best = run_folder(whole) / "best.weights.h5"
     given = settings(emnist_dir, tmp_path, weights=best, epochs=1, learning_rate=1e-8)

@@ -79,7 +79,7 @@ def run(recipe, seed, options):
     folder = options.out / options.model / recipe.replace(" ", "-") / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     before = mytrain.AUGMENTATION, mytrain._compile
-    mytrain.AUGMENTATION = augmentation if any(augmentation.values()) else None
+    mytrain.AUGMENTATION = augmentation if any(augmentation.values()) else {}
     mytrain._compile = compiled_with(parts)
     try:
         with open(folder / "log.txt", "a") as log, contextlib.redirect_stdout(log):
