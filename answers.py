@@ -5,8 +5,8 @@ case ignored, by another picture or by a file that is not ours, it becomes `A_x_
 file names its picture in a PNG text chunk, so that a second run replaces its own answer to the same
 picture, and nothing else is ever overwritten, deleted or read again.
 
-An entry is one of demo.py's: its `file`, its `png` (the bytes to save) and its `readings`, pairs
-(character, probability), best first.
+An entry is one of demo.py's: its `file`, the file's `content`, its `picture` (uint8 BGR) and its
+`readings`, pairs (character, probability), best first.
 """
 
 import collections
@@ -52,7 +52,7 @@ def save_answers(pool, entries, folders):
                 folders[folder] = Answers(folder)
             if folders[folder] is not None:
                 path = folders[folder].place(source, entry.readings[0][0])
-                jobs.append((path, source, entry.png))
+                jobs.append((path, source, entry.content, entry.picture))
         except OSError as error:
             failures.append((error.filename, f"answers are not saved: {error.strerror}"))
     reasons = pool.map(lambda job: _save(*job), jobs)
@@ -89,16 +89,17 @@ class Answers:
         return self.folder / free
 
 
-def _save(path, source, content):
-    """Writes a PNG file's bytes, never over a file. Returns None, or why it could not."""
+def _save(path, source, content, picture):
+    """Writes the picture as PNG, never over a file. Returns None, or why it could not."""
     try:
+        content = as_png(content, picture)
         names = (urllib.parse.quote(os.fsencode(name), safe="") for name in (path.name, source))
         chunk = TEXT_CHUNK + "/".join(names).encode()
         length, check = len(chunk) - 4, zlib.crc32(chunk)
         chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
         write_new(path, content[:PNG_HEAD] + chunk + content[PNG_HEAD:])
-    except OSError as error:
-        return error.strerror or str(error)
+    except (OSError, cv2.error) as error:
+        return getattr(error, "strerror", None) or str(error)
 
 
 def source_of(path):

@@ -77,7 +77,7 @@ class Entry:
     error: str | None = None
     picture: np.ndarray | None = None
     image: np.ndarray | None = None
-    png: bytes | None = None  # what will be saved
+    content: np.ndarray | None = None  # the file's bytes, (n,) uint8
     notes: tuple = ()
     readings: tuple = ()  # three of (character, probability), best first
 
@@ -179,10 +179,9 @@ def load(entry):
     """Reads and converts one picture; a failure becomes the entry's error."""
     if entry.error is None:
         try:
-            content = read_bytes(entry.file)
-            entry.picture = decode(content)
+            entry.content = read_bytes(entry.file)
+            entry.picture = decode(entry.content)
             entry.image, entry.notes = convert(entry.picture)
-            entry.png = answers.as_png(content, entry.picture)
         except PictureError as error:
             entry.error = str(error)
         except Exception as error:  # no picture may end the reading of all others
@@ -328,8 +327,8 @@ def read_all(entries, weights, about, charset):
             for path, reason in answers.save_answers(pool, good, folders):
                 complain(shown(path), reason)
                 failures += 1
-            for entry in good:
-                entry.picture = entry.image = entry.png = None
+            for entry in batch:
+                entry.picture = entry.image = entry.content = None
     return failures
 
 

@@ -371,7 +371,7 @@ def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatc
     sizes = []
 
     def save_answers(pool, entries, folders):
-        sizes.append([entry.png is not None for entry in entries])
+        sizes.append([entry.picture is not None for entry in entries])
         return []
 
     monkeypatch.setattr(answers, "save_answers", save_answers)
