@@ -18,6 +18,7 @@ from model import CHARACTERS, INPUT_SHAPE
 
 HELD_OUT_PERCENT = 5  # of the training split, for validation, where the data has no such split
 READ_BATCH = 4096  # images a step while reading; large, since an image is small
+DECODED_TOGETHER = 16  # of them in one turn of the loop; see _decoded
 EMNIST_ARCHIVE = "gzip.zip"  # what the builder downloads: 561,753,746 bytes
 
 _MERGED = CHARACTERS[:36] + "abdefghnqrt"  # 47: lower case that looks like its capital is merged
@@ -301,11 +302,11 @@ def _read(info, split, transposed):
         keys[0]: tf.io.FixedLenFeature([], tf.string),
         keys[1]: tf.io.FixedLenFeature([], tf.int64),
     }
-    decode, decoded = info.features[keys[0]].decode_example, tf.TensorSpec(INPUT_SHAPE, tf.uint8)
+    decode = info.features[keys[0]].decode_example
 
     def parse(records):
         some_images, some_labels = (tf.io.parse_example(records, stored)[key] for key in keys)
-        some_images = tf.map_fn(decode, some_images, fn_output_signature=decoded)
+        some_images = _decoded(some_images, decode)
         return upright(some_images) if transposed else some_images, some_labels
 
     end = 0
@@ -321,6 +322,22 @@ def _read(info, split, transposed):
     if end != count or count == 0:
         raise DataError(_damaged(info, split, f"{end} of {count} images"))
     return images, labels
+
+
+def _decoded(files, decode):
+    """Encoded images, string (n,), n > 0 -> uint8 (n, 28, 28, 1).
+
+    A turn of `tf.map_fn`'s loop costs more than decoding an image of this size does: with one image
+    a turn this takes twice as long (9.1 in place of 4.5 microseconds an image on 2 cores).
+    """
+    count = tf.shape(files)[0]
+    filled_up = tf.concat([files, tf.repeat(files[-1:], -count % DECODED_TOGETHER)], axis=0)
+    images = tf.map_fn(
+        lambda some: tf.stack([decode(file) for file in tf.unstack(some)]),
+        tf.reshape(filled_up, [-1, DECODED_TOGETHER]),
+        fn_output_signature=tf.TensorSpec([DECODED_TOGETHER, *INPUT_SHAPE], tf.uint8),
+    )
+    return tf.reshape(images, [-1, *INPUT_SHAPE])[:count]
 
 
 def _records(info, split):
