@@ -165,17 +165,10 @@ def train(
                 epochs=epochs,
             )
 
-        new = state is None
-        state = devices.from_first(begin) if new else state
+        state = state or devices.from_first(begin)
         devices.together(lambda: resume.check_settings(folder, state, settings, epochs))
-        if new:
-            print(f"Starting in {folder}")
-        else:
-            within = f"step {state.step} of epoch {state.epoch + 1}"
-            print(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
-            if epochs > state.epochs:
-                print(f"  {state.epochs} epochs become {epochs}: the learning rate follows")
-            state.epochs = epochs
+        report.print_start(folder, state, epochs)
+        state.epochs = epochs
         log_folder = log_dir / model / state.log_name
         report.print_settings(loaded, settings, epochs, log_folder)
 

@@ -257,6 +257,23 @@ def new_log_name(parent, dataset):
         return name
 
 
+def print_start(folder, state, epochs):
+    """Whether a run begins or goes on, on the console, and where.
+
+    Args:
+        folder: the run's folder.
+        state: `resume.State`.
+        epochs: how many in all there are to be now.
+    """
+    if state.arrays is None:
+        print(f"Starting in {folder}")
+        return
+    within = f"step {state.step} of epoch {state.epoch + 1}"
+    print(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
+    if epochs > state.epochs:
+        print(f"  {state.epochs} epochs become {epochs}: the learning rate follows")
+
+
 def print_settings(loaded, settings, epochs, log_folder):
     """What a run works with, on the console; `loaded` is `data.Data`."""
     print(f"  data       {loaded.name}, {len(loaded.characters)} classes")
