@@ -6,11 +6,10 @@
 Three comparisons, each in one run. Reading: one call of demo.py on --count pictures against the
 ancestor's way, one `model.predict` a picture in one process, after one for warming up; for
 characters cut out of a form, for pictures as large as those in assets/ and for photographs of 12
-megapixels.
-The demo's time a picture is what a call on all takes longer than a call on one of them, the writing
-of predictions/ included; the ancestor's is that of its loop alone, which reads the file as grey and
-reduces it to 28x28. Starting: demo.py on one picture against `import tensorflow`. Memory: the peak
-of demo.py on more and more pictures, of which 2 in 100 are photographs.
+megapixels. The demo's time a picture is what a call on all takes longer than a call on one of them,
+the writing of predictions/ included; the ancestor's is that of its loop alone, which reads the file
+as grey and reduces it to 28x28. Starting: demo.py on one picture against `import tensorflow`.
+Memory: the peak of demo.py on more and more pictures, of which 2 in 100 are photographs.
 
 The pictures are made from those in assets/: turned, scaled and put on uneven paper, seeded.
 """
