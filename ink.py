@@ -165,12 +165,15 @@ def _without_ink(channel, large):
     brush strokes, so in a `large` picture they belong to the paper.
     """
     side = max(min(channel.shape), 0.6 * max(channel.shape))  # a flush l is all stroke sideways
-    wide, narrow = (
-        cv2.morphologyEx(channel, cv2.MORPH_OPEN, np.ones([max(3, round(share * side))] * 2))
-        for share in (BACKGROUND_WINDOW, SHADOW_WINDOW)
-    )
+
+    def opened(share):
+        kernel = np.ones([max(3, round(share * side))] * 2)
+        return cv2.morphologyEx(channel, cv2.MORPH_OPEN, kernel)
+
+    wide = opened(BACKGROUND_WINDOW)
     if not large:
         return wide
+    narrow = opened(SHADOW_WINDOW)
     depth = narrow - wide  # what is wider than SHADOW_WINDOW
     steps = cv2.morphologyEx(narrow, cv2.MORPH_GRADIENT, np.ones((3, 3)))
     labels, stats = label_pieces(depth > MIN_CONTRAST / 2)
@@ -195,28 +198,26 @@ def _light(channel):
     Returns:
         light: (h, w) float32, a plane; sign: 1, ink is lighter than paper, or -1, darker.
     """
+    coarse = channel[::2, ::2]  # tells the same in a quarter of the time
     light = np.zeros_like(channel)
-    for axis, n in enumerate(channel.shape):
+    for axis, n in enumerate(coarse.shape):
         lag = max(1, n // 4)
         if n > lag:
             there, here = (np.arange(n)[k] for k in (np.s_[lag:], np.s_[:-lag]))
-            difference = channel.take(there, axis) - channel.take(here, axis)
-            slope = _quantile(difference[::2, ::2].ravel(), 0.5) / lag
-            light += slope * np.arange(n, dtype=np.float32).reshape(
+            difference = coarse.take(there, axis) - coarse.take(here, axis)
+            slope = _quantile(difference.ravel(), 0.5) / (2 * lag)
+            light += slope * np.arange(channel.shape[axis], dtype=np.float32).reshape(
                 (-1, 1) if axis == 0 else (1, -1)
             )
-    flat = channel - light
+    flat = (channel - light)[::2, ::2]
     rim = np.ones(flat.shape, bool)
-    rim[2:-2, 2:-2] = False
+    rim[1:-1, 1:-1] = False
     share = rim.mean()
     vote = np.where(rim, RIM_WEIGHT / share, (1 - RIM_WEIGHT) / max(1 - share, 1e-6)).ravel()
     paper = _weighted_median(flat.ravel(), vote)
-    # At half the size, which takes a quarter of the time and blurs nothing that counts here.
-    size = [max(1, n // 2) for n in flat.shape[1::-1]]
-    coarse = cv2.resize(flat, size, interpolation=cv2.INTER_NEAREST)
-    window = int(BACKGROUND_WINDOW * max(coarse.shape)) | 1
-    half = window // 2
-    local = coarse.clip(0, 255).astype(np.uint8)  # mirrored: a dark edge stays the minority there
+    local = flat[::2, ::2].clip(0, 255).astype(np.uint8)
+    window = int(BACKGROUND_WINDOW * max(local.shape)) | 1
+    half = window // 2  # mirrored: a dark edge stays the minority there
     local = cv2.copyMakeBorder(local, half, half, half, half, cv2.BORDER_REFLECT)
     local = cv2.medianBlur(local, window)[half:-half, half:-half]
     local = cv2.resize(local, flat.shape[1::-1], interpolation=cv2.INTER_LINEAR)
@@ -253,7 +254,9 @@ def _ink_level(strength, floor):
 
 def label_pieces(mask):
     """Labels (h, w) int32, 0 outside, and stats (n, 5): x, y, w, h, area of each piece."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        mask.astype(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
+    )
     return labels, stats
 
 
