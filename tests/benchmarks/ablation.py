@@ -6,6 +6,9 @@ Starts from the ancestor's recipe (Adam at a constant 1e-3, no augmentation) and
 parts one after the other; each line is one recipe over all seeds, by the validation accuracy after
 the last epoch. The test split is left alone, unless --test asks for it: for the recipes named by
 --only, once they are chosen. Runs stay in --out; started again, it goes on where it stopped.
+
+Whether bfloat16 costs accuracy: the whole recipe again, into another --out, with
+--precision float32 --only "blur and contrast".
 """
 
 import argparse
@@ -21,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import keras
 
 import data
+import devices
 import mytrain
 import resume
 
@@ -113,10 +117,13 @@ def main():
     add("--steps_per_epoch", type=int, default=469)
     add("--seeds", type=int, default=3)
     add("--only", nargs="*", choices=RECIPES, default=[*RECIPES])
+    add("--precision", help="float32, say, in place of what the processor is made for")
     add("--test", action="store_true", help="also score the test split")
     add("--out", type=Path, required=True, help="folder for the runs")
     options = parser.parse_args()
 
+    if options.precision:
+        devices.precision = lambda: options.precision
     load = functools.cache(data.load)
     data.load = lambda *args: load(*args) if options.test else replace(load(*args), test=None)
     images = options.epochs * options.steps_per_epoch * mytrain.BATCH_SIZE
