@@ -5,13 +5,14 @@ case ignored, by another picture or by a file that is not ours, it becomes `A_x_
 file names its picture in a PNG text chunk, so that a second run replaces its own answer to the same
 picture, and nothing else is ever overwritten, deleted or read again.
 
-An entry is one of demo.py's: its `file`, the file's `content`, its `picture` (uint8 BGR) and its
+An entry is one of loading.py's: its `file`, its `content` (the bytes of a PNG file) and its
 `readings`, pairs (character, probability), best first.
 """
 
 import collections
 import contextlib
 import csv
+import errno
 import io
 import itertools
 import os
@@ -30,11 +31,10 @@ PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 
 
 # ---------------------------------------------------------------------------------- predictions/
-def save_answers(pool, entries, folders):
-    """Saves a batch of answers in threads.
+def save_answers(entries, folders):
+    """Saves a batch of answers.
 
     Args:
-        pool: executor of `concurrent.futures`.
         entries: the batch, all of them read.
         folders: a dict, empty at first, to be given again with the next batch: from a folder to
             its Answers, None where it can have none.
@@ -42,7 +42,7 @@ def save_answers(pool, entries, folders):
     Returns:
         (path, reason) of each file or folder that could not be written.
     """
-    jobs, failures = [], []
+    failures = []
     for entry in entries:
         folder, source = os.path.split(entry.file)
         folder = os.path.realpath(folder)
@@ -50,13 +50,17 @@ def save_answers(pool, entries, folders):
             if folder not in folders:
                 folders[folder] = None  # what stops it is said once
                 folders[folder] = Answers(folder)
-            if folders[folder] is not None:
-                path = folders[folder].place(source, entry.readings[0][0])
-                jobs.append((path, source, entry.content, entry.picture))
+            if folders[folder] is None:
+                continue
+            path = folders[folder].place(source, entry.readings[0][0])
         except OSError as error:
             failures.append((error.filename, f"answers are not saved: {error.strerror}"))
-    reasons = pool.map(lambda job: _save(*job), jobs)
-    return failures + [(job[0], f"not saved: {why}") for job, why in zip(jobs, reasons) if why]
+            continue
+        try:
+            _save(path, source, entry.content)
+        except OSError as error:
+            failures.append((path, f"not saved: {error.strerror}"))
+    return failures
 
 
 class Answers:
@@ -89,17 +93,15 @@ class Answers:
         return self.folder / free
 
 
-def _save(path, source, content, picture):
-    """Writes the picture as PNG, never over a file. Returns None, or why it could not."""
-    try:
-        content = as_png(content, picture)
-        names = (urllib.parse.quote(os.fsencode(name), safe="") for name in (path.name, source))
-        chunk = TEXT_CHUNK + "/".join(names).encode()
-        length, check = len(chunk) - 4, zlib.crc32(chunk)
-        chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
-        write_new(path, content[:PNG_HEAD] + chunk + content[PNG_HEAD:])
-    except (OSError, cv2.error) as error:
-        return getattr(error, "strerror", None) or str(error)
+def _save(path, source, content):
+    """Writes a PNG file, never over another, with the names of the answer and of the picture."""
+    if not content:
+        raise OSError(errno.EINVAL, "too long or too wide for a PNG file", str(path))
+    names = (urllib.parse.quote(os.fsencode(name), safe="") for name in (path.name, source))
+    chunk = TEXT_CHUNK + "/".join(names).encode()
+    length, check = len(chunk) - 4, zlib.crc32(chunk)
+    chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
+    write_new(path, content[:PNG_HEAD] + chunk + content[PNG_HEAD:])
 
 
 def source_of(path):
@@ -134,14 +136,18 @@ def png(picture):
 
 
 def as_png(content, picture):
-    """A picture, (height, width, 3) uint8 BGR, as the bytes of a PNG file.
+    """A picture, (height, width, 3) uint8 BGR, as the bytes of a PNG file; b"" where none holds it.
 
     Where its own file's bytes, (n,) uint8, are a whole one, these: as they were drawn, transparent
     where they were, and without the time that packing takes, a quarter of all per picture.
     """
     content = content.tobytes()
-    whole = content.startswith(PNG_START) and content.endswith(PNG_END)
-    return content if whole else png(picture)
+    if content.startswith(PNG_START) and content.endswith(PNG_END):
+        return content
+    try:
+        return png(picture)
+    except cv2.error:  # 1,000,000 px are the most in a row
+        return b""
 
 
 def csv_table(entries):

@@ -15,24 +15,20 @@ Exit codes: 0 all read, 1 something could not be read or saved, 2 bad usage or n
 """
 
 import argparse
-import collections
-import concurrent.futures
 import io
-import itertools
 import os
-import re
 import string
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 # Before cv2, for which `picture` sets a limit on the size of pictures.
-from picture import PictureError, convert, decode, read_bytes, read_picture, to_emnist  # isort: skip
+from picture import PictureError, read_picture, to_emnist  # isort: skip
 
 import numpy as np
 
 import answers
 import panel
+from loading import BATCH, converted, list_pictures, look
 from pad import drawing_pad
 from quiet import quiet_libraries
 from weights import (
@@ -50,16 +46,9 @@ from weights import (
 __all__ = ["get_model", "predict", "read_picture", "to_emnist"]  # for other programs
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-ENDINGS = frozenset(  # what OpenCV decodes
-    ".avif .bmp .dib .exr .gif .hdr .jp2 .jpe .jpeg .jpg .pbm .pfm .pgm .pic .png .pnm .ppm .pxm "
-    ".ras .sr .tif .tiff .webp".split()
-)
 
 # Reading
 UNSURE_BELOW = 0.5  # confidence; chosen by hand
-BATCH = 256  # pictures; memory stays flat however many there are
-BATCH_BYTES = 256 * 2**20  # a batch of photographs ends earlier
-THREADS = min(4, os.cpu_count() or 1)  # read and convert; OpenCV works outside Python's lock
 CHARSETS = {
     "digits": set(string.digits),
     "upper": set(string.ascii_uppercase),
@@ -67,23 +56,6 @@ CHARSETS = {
     "letters": set(string.ascii_letters),
     "all": None,
 }
-
-
-@dataclass
-class Entry:
-    """One picture on its way; its arrays and bytes are dropped once it is saved."""
-
-    file: str
-    error: str | None = None
-    picture: np.ndarray | None = None
-    image: np.ndarray | None = None
-    content: np.ndarray | None = None  # the file's bytes, (n,) uint8
-    notes: tuple = ()
-    readings: tuple = ()  # three of (character, probability), best first
-
-    @property
-    def unsure(self):
-        return is_unsure(self.readings)
 
 
 # --------------------------------------------------------------------------------- probabilities
@@ -111,8 +83,10 @@ def probabilities(model, images):
     rows = [np.zeros((0, len(model.characters)), np.float32)]
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
-        if len(batch) == BATCH:  # compiled: half a second once, then half the time a picture
-            rows.append(model.predict_on_batch(batch))
+        if len(batch) == BATCH or model.predict_function:
+            # Compiled, which takes half a second once: then half the time a picture, or less.
+            full = np.pad(batch, [(0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)])
+            rows.append(model.predict_on_batch(full)[: len(batch)])
         else:
             rows.append(keras.ops.convert_to_numpy(model(batch, training=False)))
     result = np.concatenate(rows).astype(np.float32)
@@ -141,87 +115,12 @@ def is_unsure(readings):
     return bool(readings) and readings[0][1] < UNSURE_BELOW
 
 
-# -------------------------------------------------------------------------------------- pictures
-def list_pictures(arguments):
-    """Entries for all files, each once: folders in the given order, natural order within each."""
-    entries, files = [], {}  # files: folder as given -> [(name, file as given), ...]
-    endings = ENDINGS if arguments else {".png"}
-    for argument in arguments or [str(relative(ASSETS))]:
-        if not os.path.isdir(argument):
-            folder, name = os.path.split(argument)
-            files.setdefault(folder, []).append((name, argument))
-            continue
-        try:
-            names = [name for name in os.listdir(argument) if Path(name).suffix.lower() in endings]
-        except OSError as error:
-            entries.append(Entry(argument, error.strerror))
-            continue
-        if not names:
-            entries.append(Entry(argument, "no pictures in this folder"))
-        found = files.setdefault(argument, [])
-        for name in answers.without_answers(argument, names):
-            found.append((name, os.path.join(argument, name)))
-    unique = {}
-    for folder in files.values():
-        for _, file in sorted(folder, key=lambda pair: natural_order(pair[0])):
-            folder_of, name = os.path.split(file)  # a linked folder is the same folder
-            unique.setdefault((os.path.realpath(folder_of), name), Entry(file))
-    return entries + list(unique.values())
-
-
-def natural_order(name):
-    """Sort key under which 2 stands before 10 and case is ignored."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return [int(part) if part.isdecimal() and part.isascii() else part for part in parts], name
-
-
-def load(entry):
-    """Reads and converts one picture; a failure becomes the entry's error."""
-    if entry.error is None:
-        try:
-            entry.content = read_bytes(entry.file)
-            entry.picture = decode(entry.content)
-            entry.image, entry.notes = convert(entry.picture)
-        except PictureError as error:
-            entry.error = str(error)
-        except Exception as error:  # no picture may end the reading of all others
-            entry.error = printable(f"cannot be read: {type(error).__name__}: {error}")
-    return entry
-
-
-def ahead(pool, work, items):
-    """`map` in threads, in order, that starts at once and is never far ahead of its reader."""
-    jobs = (pool.submit(work, item) for item in items)
-    waiting = collections.deque(itertools.islice(jobs, 4 * THREADS))
-
-    def results():
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(itertools.islice(jobs, 1))
-            yield result
-
-    return results()
-
-
-def batches(entries):
-    """Lists of entries, of at most BATCH and little more than BATCH_BYTES of pictures."""
-    batch, size = [], 0
-    for entry in entries:
-        batch.append(entry)
-        size += 0 if entry.picture is None else entry.picture.nbytes
-        if len(batch) == BATCH or size > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
+# ------------------------------------------------------------------------------------------ main
 def complain(subject, reason):
     print(end="", flush=True)  # keeps the order where both go to one place
     print(f"{printable(str(subject))}: {reason}", file=sys.stderr, flush=True)
 
 
-# ------------------------------------------------------------------------------------------ main
 def parse(argv):
     parser = argparse.ArgumentParser(
         prog="demo.py",
@@ -285,7 +184,7 @@ def main(argv=None):
 
 def read(options, weights, about):
     """Reads all pictures: lines, saved answers, files and windows. Returns the exit code."""
-    entries = list_pictures(options.pictures)
+    entries = list_pictures(options.pictures, str(relative(ASSETS)))
     for path in filter(None, (options.csv, options.sheet)):
         try:  # found out before the work, not after it
             answers.check_output(path, [entry.file for entry in entries])
@@ -294,7 +193,7 @@ def read(options, weights, about):
             return 2
     failures = read_all(entries, weights, about, options.charset)
     good = [entry for entry in entries if entry.readings]
-    unsure = sum(entry.unsure for entry in good)
+    unsure = sum(is_unsure(entry.readings) for entry in good)
     print(f"{len(good)} read, {unsure} unsure, {len(entries) - len(good)} not read", flush=True)
     try:
         for path, content in ((options.csv, answers.csv_table), (options.sheet, sheet)):
@@ -312,10 +211,9 @@ def read_all(entries, weights, about, charset):
     """Gives all entries their readings, prints and saves them; the number that was not saved."""
     width = min(48, max((len(printable(entry.file)) for entry in entries), default=0))
     folders, failures = {}, 0
-    with quiet_libraries(gpu=False), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        loaded = ahead(pool, load, entries)  # the first ones while TensorFlow starts
+    with quiet_libraries(gpu=False), converted(entries) as batches:  # while TensorFlow starts
         model = start_network(weights, about)
-        for batch in batches(loaded):
+        for batch in batches:
             good = [entry for entry in batch if entry.error is None]
             images = np.asarray([entry.image for entry in good], np.float32)
             rows = probabilities(model, images.reshape(-1, 28, 28, 1))
@@ -324,11 +222,11 @@ def read_all(entries, weights, about, charset):
             for entry in batch:
                 print_line(entry, width)
             print(end="", flush=True)
-            for path, reason in answers.save_answers(pool, good, folders):
+            for path, reason in answers.save_answers(good, folders):
                 complain(shown(path), reason)
                 failures += 1
             for entry in batch:
-                entry.picture = entry.image = entry.content = None
+                entry.image, entry.content = None, b""
     return failures
 
 
@@ -338,16 +236,17 @@ def print_line(entry, width):
         complain(entry.file, entry.error)
         return
     said = "   ".join(f"{c}  {panel.percent(p):>7}" for c, p in entry.readings)
-    notes = ["unsure"] * entry.unsure + [*entry.notes]
+    notes = ["unsure"] * is_unsure(entry.readings) + [*entry.notes]
     print(f"{printable(entry.file):<{width}}   {said}   {', '.join(notes)}".rstrip())
 
 
 def reread(entry):
-    """(picture, image, readings, name, unsure) of an entry, whose picture was dropped."""
-    again = load(Entry(entry.file))
-    if again.error is not None:  # deleted since
-        again.picture = np.full((1, 1, 3), 255, np.uint8)
-    return again.picture, again.image, entry.readings, entry.file, entry.unsure
+    """(picture, image, readings, name, unsure) of an entry: only its file was kept."""
+    try:
+        picture, image, _, _ = look(entry.file)
+    except PictureError:  # deleted since
+        picture, image = np.full((1, 1, 3), 255, np.uint8), None
+    return picture, image, entry.readings, entry.file, is_unsure(entry.readings)
 
 
 def sheet(entries):

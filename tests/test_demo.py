@@ -24,6 +24,7 @@ from PIL import Image
 
 import answers
 import demo
+import loading
 import model
 import panel
 
@@ -343,8 +344,8 @@ def test_unexpected_trouble_with_one_picture_spares_the_others(run, tmp_path, mo
             raise cv2.error("some\nassertion")
         return convert_really(picture)
 
-    convert_really = demo.convert
-    monkeypatch.setattr(demo, "convert", convert)
+    convert_really = loading.convert
+    monkeypatch.setattr(loading, "convert", convert)
     code, out, err = run("a.png", "b.png")
     assert (code, len(out), len(err)) == (1, 3, 1) and "a.png: cannot be read" in err[0]
 
@@ -367,20 +368,21 @@ def test_empty_folder_and_empty_assets(run, tmp_path, monkeypatch):
 def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatch):
     for number in range(23):
         write_picture(tmp_path / "in" / f"{number}.png", "L7O"[number % 3])
+    monkeypatch.setattr(loading, "BATCH", 5)
     monkeypatch.setattr(demo, "BATCH", 5)
     sizes = []
 
-    def save_answers(pool, entries, folders):
-        sizes.append([entry.picture is not None for entry in entries])
+    def save_answers(entries, folders):
+        sizes.append([entry.image is not None and entry.content != b"" for entry in entries])
         return []
 
     monkeypatch.setattr(answers, "save_answers", save_answers)
     out = run("in")[1]
     assert [LINE.match(line)[2] for line in out[1:-1]] == list("L7O" * 8)[:23]
     assert [len(size) for size in sizes] == [5, 5, 5, 5, 3] and all(map(all, sizes))
-    big = [demo.Entry(str(n), picture=np.zeros((9, 9, 3), np.uint8)) for n in range(7)]
-    monkeypatch.setattr(demo, "BATCH_BYTES", 2 * big[0].picture.nbytes)
-    assert [len(batch) for batch in demo.batches(big)] == [3, 3, 1]
+    big = [loading.Entry(str(n), content=bytes(81)) for n in range(7)]
+    monkeypatch.setattr(loading, "BATCH_BYTES", 2 * 81)
+    assert [len(batch) for batch in loading.batches(big)] == [3, 3, 1]
 
 
 # -------------------------------------------------------------------------------- saved answers
@@ -768,6 +770,35 @@ def test_ctrl_c_ends_without_a_traceback(clone):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err == "stopped\n"
+
+
+@pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
+@pytest.mark.parametrize(
+    "number, after, code, err",
+    [
+        (signal.SIGINT, 0.2, 130, "stopped\n"),
+        (signal.SIGINT, 1.0, 130, "stopped\n"),
+        (signal.SIGKILL, 1.0, -signal.SIGKILL, ""),
+    ]
+    if POSIX
+    else [(None, 0, 0, "")],
+)
+def test_its_workers_end_with_it(clone, number, after, code, err):
+    for copy in range(2 * loading.MANY):
+        shutil.copy(clone / "assets" / "1.png", clone / "assets" / f"copy{copy}.png")
+    process = start(clone, "--no-window", start_new_session=True)
+    process.stdout.readline()  # the first line stands there before TensorFlow starts
+    time.sleep(after)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal sends it: to all processes of the command
+    else:
+        process.send_signal(number)
+    assert process.communicate(timeout=60)[1] == err and process.returncode == code
+    deadline = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):  # none of them is left
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
 
 
 # -------------------------------------------------------------------------------------- windows

@@ -1,0 +1,109 @@
+"""loading.py with real files, in real processes and threads."""
+
+import multiprocessing
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+import loading
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Thirty pictures of bars, each of another width; a blank one, a broken one, a JPEG."""
+    for number in range(30):
+        page = np.full((40, 40 + number, 3), 250, np.uint8)
+        page[8:32, 10 : 13 + number // 3] = 40, 60, number
+        cv2.imwrite(str(tmp_path / f"{number}.png"), page)
+    cv2.imwrite(str(tmp_path / "3.png"), np.full((40, 40, 3), 250, np.uint8))
+    cv2.imwrite(str(tmp_path / "31.jpg"), page)
+    (tmp_path / "7.png").write_bytes(b"no picture")
+    return tmp_path
+
+
+def loaded(folder, between=lambda: None):
+    """All entries; `between` is called once the first batch is there."""
+    entries = loading.list_pictures([str(folder)], None)
+    with loading.converted(entries) as batches:
+        taken = list(next(batches))
+        between()
+        for batch in batches:
+            taken += batch
+    assert [id(entry) for entry in taken] == [id(entry) for entry in entries]
+    return entries
+
+
+def content(entries):
+    return [
+        (e.file, e.error, e.content, e.notes, None if e.image is None else e.image.tobytes())
+        for e in entries
+    ]
+
+
+def test_processes_make_the_same_of_files_as_threads(folder, monkeypatch):
+    monkeypatch.setattr(loading, "WORKERS", 2)
+    by_threads = loaded(folder)
+    assert not multiprocessing.active_children()
+    assert [bool(entry.error) for entry in by_threads] == [n in (3, 7) for n in range(31)]
+    assert by_threads[7].error == "not a picture that OpenCV can read"
+    assert all(entry.content.startswith(b"\x89PNG") for entry in by_threads if not entry.error)
+
+    monkeypatch.setattr(loading, "MANY", 31)
+    monkeypatch.setattr(loading, "BATCH", 4)
+    seen = []
+    by_processes = loaded(folder, lambda: seen.extend(multiprocessing.active_children()))
+    assert len(seen) == 2 and not multiprocessing.active_children()
+    assert content(by_processes) == content(by_threads)
+
+
+def test_dead_workers_lose_nothing(folder, monkeypatch):
+    expected = content(loaded(folder))
+    for name, value in {"MANY": 1, "WORKERS": 2, "BATCH": 4, "AHEAD": 8, "JOB": 2}.items():
+        monkeypatch.setattr(loading, name, value)
+
+    def kill():
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for worker in workers:
+            worker.kill()
+
+    assert content(loaded(folder, kill)) == expected
+
+
+def test_threads_where_the_system_has_no_processes(folder, monkeypatch):
+    def lacking(*_, **__):
+        raise NotImplementedError("no semaphores")
+
+    monkeypatch.setattr(loading, "MANY", 1)
+    monkeypatch.setattr(loading, "WORKERS", 2)
+    monkeypatch.setattr(loading.concurrent.futures, "ProcessPoolExecutor", lacking)
+    assert isinstance(loading._pool(100), ThreadPoolExecutor)
+
+
+@pytest.mark.parametrize("name, limit, most", [("AHEAD", 6, 6), ("AHEAD_BYTES", 1, 3)])
+def test_no_more_is_begun_than_there_is_room_for(folder, monkeypatch, name, limit, most):
+    begun = []
+    monkeypatch.setattr(loading, "load", lambda file: begun.append(file) or (None, None, (), b""))
+    for constant, value in {"WORKERS": 2, "BATCH": 1, name: limit}.items():
+        monkeypatch.setattr(loading, constant, value)
+    with loading.converted(loading.list_pictures([str(folder)], None)) as batches:
+        for taken in range(5):
+            deadline = time.monotonic() + 10
+            while len(begun) < most + taken and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.05)
+            assert len(begun) == most + taken
+            next(batches)
+
+
+def test_large_files_are_jobs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "JOB_BYTES", 100)
+    entries = []
+    for number, size in enumerate((10, 10, 10, 300, 10, 95)):
+        (tmp_path / f"{number}").write_bytes(bytes(size))
+        entries.append(loading.Entry(str(tmp_path / f"{number}")))
+    jobs = [(len(job), size) for job, size in loading._jobs(entries, 2)]
+    assert jobs == [(2, 20), (1, 10), (1, 300), (1, 10), (1, 95)]
