@@ -96,7 +96,7 @@ class Answers:
 def _save(path, source, content):
     """Writes a PNG file, never over another, with the names of the answer and of the picture."""
     if not content:
-        raise OSError(errno.EINVAL, "too long or too wide for a PNG file", str(path))
+        raise OSError(errno.EINVAL, "no PNG file can be made of it", str(path))
     names = (urllib.parse.quote(os.fsencode(name), safe="") for name in (path.name, source))
     chunk = TEXT_CHUNK + "/".join(names).encode()
     length, check = len(chunk) - 4, zlib.crc32(chunk)
@@ -146,7 +146,7 @@ def as_png(content, picture):
         return content
     try:
         return png(picture)
-    except cv2.error:  # 1,000,000 px are the most in a row
+    except (cv2.error, MemoryError):  # 1,000,000 px are the most in a row
         return b""
 
 

@@ -1,6 +1,6 @@
 """Pictures on their way to the network: listed, then read and converted ahead of it, in batches.
 
-    with converted(list_pictures(["notes/"])) as batches:   # has begun
+    with converted(list_pictures(["notes/"], None)) as batches:   # has begun
         for batch in batches: ...
 
 Many pictures are converted by several processes, begun while TensorFlow starts: converting is many
@@ -59,7 +59,7 @@ def list_pictures(arguments, default):
 
     Args:
         arguments: files of any ending and folders.
-        default: the folder whose .png files are read where there are no arguments.
+        default: the folder whose .png files are read where there are no arguments, or None.
     """
     entries, files = [], {}  # files: folder as given -> [(name, file as given), ...]
     endings = ENDINGS if arguments else {".png"}
@@ -120,9 +120,9 @@ def load(file):
     """The `error`, `image`, `notes` and `content` of a file's Entry: less than the picture."""
     try:
         picture, image, notes, content = look(file)
+        return None, image, notes, answers.as_png(content, picture)
     except PictureError as error:
         return str(error), None, (), b""
-    return None, image, notes, answers.as_png(content, picture)
 
 
 # ------------------------------------------------------------------------------------ many files
@@ -143,27 +143,10 @@ def _pool(count):
     """Processes for many pictures, where the system has what they need; threads for few."""
     if count >= MANY and WORKERS > 1:
         with contextlib.suppress(OSError, ImportError, NotImplementedError):
-            pool = concurrent.futures.ProcessPoolExecutor(
+            return concurrent.futures.ProcessPoolExecutor(
                 WORKERS, multiprocessing.get_context("spawn"), initializer=_begin_worker
             )
-            with _ctrl_c_held():  # for a process that is started now, for good
-                for _ in range(WORKERS):  # each starts one
-                    pool.submit(int)
-            return pool
     return concurrent.futures.ThreadPoolExecutor(WORKERS)
-
-
-@contextlib.contextmanager
-def _ctrl_c_held():
-    """Within it, Ctrl-C waits, where the system can do that."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker():
@@ -172,7 +155,7 @@ def _begin_worker():
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)  # a core is one worker's
     if hasattr(os, "nice"):  # what TensorFlow's start leaves: 1,000 pictures in 4.6 s, not 5.0
-        os.nice(10)
+        os.nice(5)
 
 
 def _end_with_parent():
@@ -191,7 +174,7 @@ def _ahead(pool, entries):
             if job is None:
                 break
             future = None
-            with contextlib.suppress(OSError, concurrent.futures.BrokenExecutor):
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # no process, no thread
                 future = pool.submit(_load_all, [entry.file for entry in job])
             waiting.append((job, size, future))
 
@@ -237,9 +220,9 @@ def _load_all(files):
 
 
 def _result(future, job):
-    """What a worker made of a job; where the worker died, or never was, it is made here."""
+    """What a worker made of a job; where it died, or could not send it, it is made here."""
     if future is not None:
-        with contextlib.suppress(concurrent.futures.BrokenExecutor):
+        with contextlib.suppress(Exception):
             return future.result()
     return _load_all([entry.file for entry in job])
 

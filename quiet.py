@@ -15,7 +15,8 @@ def quiet_libraries(gpu):
     """Within it, libraries' lines on stderr wait; at its end those that are no remarks are shown.
 
     TensorFlow writes some before it looks at TF_CPP_MIN_LOG_LEVEL, so the variable alone does not
-    do; and it calls a missing GPU an error. Who sets that variable sees everything, at once.
+    do; and it calls a missing GPU an error. Who sets that variable sees everything, at once. After
+    Ctrl-C none are shown.
 
     Args:
         gpu: whether a GPU is wanted. Then warnings and whatever keeps one from being used are
@@ -31,6 +32,9 @@ def quiet_libraries(gpu):
             os.dup2(log.fileno(), 2)  # libraries write past sys.stderr
         try:
             yield
+        except KeyboardInterrupt:  # where processes were starting, each tells of it
+            log.truncate(0)
+            raise
         finally:
             sys.stderr = before
             os.dup2(console.fileno(), 2)

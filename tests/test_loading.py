@@ -1,6 +1,7 @@
 """loading.py with real files, in real processes and threads."""
 
 import multiprocessing
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -71,6 +72,19 @@ def test_dead_workers_lose_nothing(folder, monkeypatch):
             worker.kill()
 
     assert content(loaded(folder, kill)) == expected
+
+
+def test_what_a_worker_fails_at_is_made_here(folder, monkeypatch):
+    expected, failed, load = content(loaded(folder)), [], loading.load
+
+    def failing(file):
+        if threading.current_thread() is not threading.main_thread() and "9.png" in file:
+            failed.append(file)
+            raise MemoryError
+        return load(file)
+
+    monkeypatch.setattr(loading, "load", failing)
+    assert content(loaded(folder)) == expected and len(failed) == 3
 
 
 def test_threads_where_the_system_has_no_processes(folder, monkeypatch):

@@ -16,6 +16,8 @@ with quiet_libraries(gpu=sys.argv[1] == "gpu"):
     print("ours", file=sys.stderr, flush=True)
     if sys.argv[2] == "fail":
         raise SystemExit("ended by an error")
+    if sys.argv[2] == "ctrl-c":
+        raise KeyboardInterrupt
 """
 REMARK = "I0000 00:00:1.5 1 cpu_feature_guard.cc:227] This TensorFlow binary is optimized"
 PREAMBLE = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"
@@ -53,6 +55,11 @@ def test_who_sets_the_log_level_sees_everything():
 def test_an_error_within_comes_through():
     lines = said("gpu", "fail")
     assert lines[-1] == "ended by an error" and WARNING in lines
+
+
+def test_after_ctrl_c_nothing_of_it_is_shown():
+    lines = said("gpu", "ctrl-c")
+    assert lines[0] == "ours" and lines[-1] == "KeyboardInterrupt" and not {*LINES} & {*lines}
 
 
 def test_the_training_script_starts_in_silence():
