@@ -22,6 +22,7 @@ with quiet_libraries(gpu=True):
     import calibration
     import data
     import devices
+    import machines
     import report
     import resume
     import saving
@@ -73,7 +74,7 @@ def main(argv=None):
     with contextlib.suppress(AttributeError):  # whatever stands in for the console in a notebook
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it comes
     try:
-        with devices.ending_together():
+        with machines.ending_together():
             return train(**vars(options))
     except ERRORS as error:
         print(error, file=sys.stderr)
@@ -120,19 +121,19 @@ def train(
     """
     folder = checkpoint_dir / model
     with quiet_libraries(gpu=True):
-        devices.join()
+        machines.join()
     if weights:  # refuses what is no sound weights file
-        devices.together(lambda: weights_file.read_sidecar(weights))
+        machines.together(lambda: weights_file.read_sidecar(weights))
     with contextlib.ExitStack() as held:
 
         def look():
             held.enter_context(resume.open_folder(folder))
             return None if fresh else resume.read_state(folder)
 
-        state = devices.from_first(look)  # the others may have other disks
+        state = machines.from_first(look)  # the others may have other disks
         with quiet_libraries(gpu=True):
             strategy = devices.strategy()
-        devices.together(lambda: devices.check_batch_size(batch_size, strategy))
+        machines.together(lambda: devices.check_batch_size(batch_size, strategy))
         settings = {
             "model": model,
             "weights": resume.file_digest(weights) if weights else None,
@@ -144,13 +145,13 @@ def train(
             "seed": seed,
             # Precision follows the hardware; a run goes on as it began.
             "precision": (
-                state.settings["precision"] if state else devices.from_first(devices.precision)
+                state.settings["precision"] if state else machines.from_first(devices.precision)
             ),
             "recipe": [AUGMENTATION, FULL_AUGMENTATION, WARM_UP, WEIGHT_DECAY, AVERAGED],
         }
         if state:  # before the data, which may be long to load
-            devices.together(lambda: resume.check_settings(folder, state, settings, epochs))
-        loaded = devices.first_then_others(lambda: data.load(dataset, data_dir))
+            machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
+        loaded = machines.first_then_others(lambda: data.load(dataset, data_dir))
         settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
 
         def begin():
@@ -165,8 +166,8 @@ def train(
                 epochs=epochs,
             )
 
-        state = state or devices.from_first(begin)
-        devices.together(lambda: resume.check_settings(folder, state, settings, epochs))
+        state = state or machines.from_first(begin)
+        machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
         report.print_start(folder, state, epochs)
         state.epochs = epochs
         log_folder = log_dir / model / state.log_name
@@ -180,13 +181,13 @@ def train(
             if weights:
                 weights_file.fill(network, weights, model)
             _compile(network, learning_rate, epochs * steps_per_epoch)
-            keep = saving.Recorder if devices.is_first() else saving.Follower
+            keep = saving.Recorder if machines.is_first() else saving.Follower
             recorder = keep(folder, log_folder, state)
             recorder.begin(network)
         try:
             with recorder.catching_signals():
                 _fit(network, loaded, recorder, epochs, strategy.num_replicas_in_sync)
-            return devices.from_first(lambda: _test(network, loaded, recorder))
+            return machines.from_first(lambda: _test(network, loaded, recorder))
         except saving.NotFinite:
             print(
                 f"\nThe loss is no longer a number, at epoch {state.epoch + 1}, step {state.step}. "
@@ -202,12 +203,12 @@ def _fit(network, loaded, recorder, epochs, device_count):
     state, settings = recorder.state, recorder.state.settings
     steps, batch_size = settings["steps_per_epoch"], settings["batch_size"]
     validation = data.validation_batches(
-        loaded.validation, batch_size, device_count, devices.share()
+        loaded.validation, batch_size, device_count, machines.share()
     )
     first_step = tf.Variable(0, dtype=tf.int64)
     augmentation = _augmentation(epochs * steps * batch_size / len(loaded.train[1]))
     batches = data.training_batches(
-        loaded.train, batch_size, settings["seed"], first_step, augmentation, devices.share()
+        loaded.train, batch_size, settings["seed"], first_step, augmentation, machines.share()
     )
 
     def sample(epoch):
@@ -227,7 +228,7 @@ def _fit(network, loaded, recorder, epochs, device_count):
         # Last, since it takes the averaged weights out of the model again.
         recorder,
     ]
-    if not devices.is_first():
+    if not machines.is_first():
         callbacks = [console, recorder]
     for epoch in range(state.epoch, epochs):
         first_step.assign(epoch * steps + state.step)

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import devices
+import machines
 import resume
 
 SAVE_EVERY_S = 240  # seconds of training between two states within an epoch
@@ -124,7 +124,7 @@ class Recorder(keras.callbacks.Callback):
         model.reset_metrics()
         self.set_model(model)
         if self.state.arrays is None:
-            self.state.arrays = devices.from_first(self._take)
+            self.state.arrays = machines.from_first(self._take)
             self.save()
             return
         expected = [tuple(variable.shape) for variable in _variables(model)]
@@ -145,7 +145,7 @@ class Recorder(keras.callbacks.Callback):
             raise NotFinite
         last = self.state.step == self.state.settings["steps_per_epoch"]
         due = time.monotonic() - self._saved_at > SAVE_EVERY_S
-        asked = None if last else devices.agreed_signal(self.signal_number, self.state.step)
+        asked = None if last else machines.agreed_signal(self.signal_number, self.state.step)
         if not last and (due or asked is not None):
             self.state.arrays = self._take()
             self.save()
@@ -173,7 +173,7 @@ class Recorder(keras.callbacks.Callback):
     def epoch_done(self):
         """Saves after an epoch, once TensorBoard has closed its files."""
         self.save()
-        self._stop_if(devices.agreed_signal(self.signal_number, step=0))
+        self._stop_if(machines.agreed_signal(self.signal_number, step=0))
 
     def save(self, describe=False):
         """Writes the state; a failure is told, and training goes on.

@@ -20,6 +20,7 @@ from conftest import ROOT, newest_state
 
 import data
 import devices
+import machines
 import mytrain
 
 needs_jax = pytest.mark.skipif(
@@ -31,7 +32,7 @@ needs_jax = pytest.mark.skipif(
 PREPARE = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-import devices, keras, mytrain, saving, tensorflow as tf
+import devices, keras, machines, mytrain, saving, tensorflow as tf
 from types import SimpleNamespace
 devices.precision = lambda: "float32"
 mytrain.AUGMENTATION = {{}}
@@ -163,7 +164,7 @@ def test_two_processes_train_what_one_trains_whatever_stops_them(emnist_dir, jax
     cache = jax_runs / "cache"
     (code, text), (killed, _) = two_processes(emnist_dir, tmp_path, cache, 1, signal.SIGKILL, 9)
     assert killed == -signal.SIGKILL and code == 1, text
-    assert text.count(devices.AGAIN) == 2, text  # at its start, at its end
+    assert text.count(machines.AGAIN) == 2, text  # at its start, at its end
     assert "Traceback" not in text
 
     ends = two_processes(emnist_dir, tmp_path, cache, 1, signal.SIGTERM, 18)
@@ -181,11 +182,11 @@ def test_two_processes_train_what_one_trains_whatever_stops_them(emnist_dir, jax
 
 def test_ended_by_force_a_process_still_says_what_to_do():
     """As JAX ends all others when the first machine, which watches over them, is gone."""
-    process = run("devices._watch(); os.abort()")
+    process = run("machines._watch(); os.abort()")
     output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0 and output.count(devices.AGAIN) == 1
-    process = run("devices._watch()")
-    assert devices.AGAIN not in process.communicate(timeout=60)[0]
+    assert process.returncode != 0 and output.count(machines.AGAIN) == 1
+    process = run("machines._watch()")
+    assert machines.AGAIN not in process.communicate(timeout=60)[0]
 
 
 def test_shares_of_a_batch_are_its_rows():
