@@ -67,7 +67,7 @@ def test_every_command_parses(script, parse):
 
 
 def test_every_option_named_exists_and_every_option_is_named(capsys):
-    known = {"--help", "--logdir", "--kills", "--out", "--work"}
+    known = {"--help", "--logdir", "--kills", "--out", "--work", "--baseline-epochs"}
     own = set()
     for parse in PARSERS.values():
         with pytest.raises(SystemExit):
