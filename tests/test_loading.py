@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 def loaded(folder, between=lambda: None):
     """All entries; `between` is called once the first batch is there."""
-    entries = loading.list_pictures([str(folder)], None)
+    entries = loading.list_pictures([str(folder)])
     with loading.converted(entries) as batches:
         taken = list(next(batches))
         between()
@@ -87,7 +87,7 @@ def test_what_a_worker_fails_at_is_made_here(folder, monkeypatch):
     assert content(loaded(folder)) == expected and len(failed) == 3
 
 
-def test_threads_where_the_system_has_no_processes(folder, monkeypatch):
+def test_threads_where_the_system_has_no_processes(monkeypatch):
     def lacking(*_, **__):
         raise NotImplementedError("no semaphores")
 
@@ -103,7 +103,7 @@ def test_no_more_is_begun_than_there_is_room_for(folder, monkeypatch, name, limi
     monkeypatch.setattr(loading, "load", lambda file: begun.append(file) or (None, None, (), b""))
     for constant, value in {"WORKERS": 2, "BATCH": 1, name: limit}.items():
         monkeypatch.setattr(loading, constant, value)
-    with loading.converted(loading.list_pictures([str(folder)], None)) as batches:
+    with loading.converted(loading.list_pictures([str(folder)])) as batches:
         for taken in range(5):
             deadline = time.monotonic() + 10
             while len(begun) < most + taken and time.monotonic() < deadline:

@@ -10,7 +10,7 @@ megapixels. The demo's time a picture is what a call on all takes longer than a 
 the writing of predictions/ included; the ancestor's is that of its loop alone, which reads the file
 as grey and reduces it to 28x28. Starting: demo.py on one picture against `import tensorflow`.
 Memory: the peak of demo.py on more and more pictures, of which 2 in 100 are photographs; that of
-its largest process, since each of those that convert holds one picture.
+its largest process: each of those that convert holds one picture and what it made of a few.
 
 The pictures are made from those in assets/: turned, scaled and put on uneven paper, seeded.
 """
