@@ -44,7 +44,7 @@ def find_ink(picture):
     Raises:
         NoInk: nothing on it.
     """
-    ink, mask = _find_ink(_working_size(picture))
+    ink, mask = _find_ink(picture)
     if max(box(mask)[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
         ink, mask = _look_closer(picture, ink, mask)
     return ink, mask
@@ -61,13 +61,20 @@ def _working_size(picture):
 
 
 def resized(picture, scale):
+    """The picture as float32, smoothly enlarged or reduced by areas."""
     if scale == 1:
         return picture.astype(np.float32)
     height, width = picture.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    if scale < 1:
-        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+    if scale > 1:
+        return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+    # Halves are quick: a photograph of 12 megapixels takes 6 ms, not 34, for a pixel at its rim.
+    while 2 * size[0] <= picture.shape[1] and 2 * size[1] <= picture.shape[0]:
+        height, width = (n // 2 for n in picture.shape[:2])
+        even = picture[: 2 * height, : 2 * width]
+        picture = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    # In float32 in three quarters of the time.
+    return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
 def _look_closer(picture, ink, mask):
@@ -82,28 +89,27 @@ def _look_closer(picture, ink, mask):
         return ink, mask
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
     near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5)))[y0:y1, x0:x1]
-    part = _working_size(part)
-    near = cv2.resize(near, part.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
     try:
         return _find_ink(part, near)
     except NoInk:
         return ink, mask
 
 
-def _find_ink(work, where=None):
+def _find_ink(picture, where=None):
     """Finds the character.
 
     Args:
-        work: (h, w, 3) float32, BGR in [0, 255].
-        where: (h, w) bool, where ink may be, or None.
+        picture: (height, width, 3) uint8, BGR.
+        where: (h', w') uint8 of any size, 1 where in the picture ink may be, or None.
 
     Returns:
         ink: (h, w) float32, coverage in [0, 1], soft at the rims.
         mask: (h, w) bool, the pieces of the character and their soft rims.
     """
-    strength, noise = _ink_strength(work)
+    work = _working_size(picture)
+    strength, noise = _ink_strength(work, large=max(picture.shape[:2]) > BACKGROUND_SIDE)
     if where is not None:
-        strength *= where
+        strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = _ink_level(strength, floor)
@@ -122,11 +128,12 @@ def _find_ink(work, where=None):
     return ink, grown(kept, 2) & ~others
 
 
-def _ink_strength(work):
+def _ink_strength(work, large):
     """How far each pixel is from its local background, towards the ink's colour.
 
     Args:
         work: (h, w, 3) float32, BGR in [0, 255].
+        large: whether the picture was large enough to tell a soft rim from a sharp one.
 
     Returns:
         strength: (h, w) float32, 0 on paper, in grey levels of evenly lit paper.
@@ -136,20 +143,20 @@ def _ink_strength(work):
     small = resized(work, min(1, BACKGROUND_SIDE / max(height, width)))
     smalls = cv2.split(cv2.blur(small, (3, 3)))
     planes = cv2.split(work)  # each in one piece of memory, through which numpy is faster
-    large = max(height, width) > WORK_MIN  # it was not enlarged
     strength = np.zeros((height, width), np.float32)
     if all(np.array_equal(planes[0], plane) for plane in planes[1:]):
         planes = planes[:1]  # grey: the other two would tell the same
     for plane, small in zip(planes, smalls):
         # The channel that tells most counts: blue for yellow on white.
-        light, sign = _light(small)
+        light = _light(small)
+        sign = _side(small - light, light, plane if large else None)
         paper = _without_ink(sign * (small - light), large) + sign * light
         paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
         ink = sign * plane - paper
         if sign < 0:  # dark ink takes a share of the light, in the shadow the same share
             ink *= 255 / np.maximum(-paper, 64)
         np.maximum(strength, ink, out=strength)
-    if large:
+    if max(height, width) > WORK_MIN:  # it was not enlarged
         strength = cv2.GaussianBlur(strength, (0, 0), 0.8)
     sample = strength[::3, ::3].ravel()
     low, middle = (_quantile(sample, share) for share in (0.05, 0.3))  # paper, if ink is below 2/3
@@ -185,18 +192,10 @@ def _without_ink(channel, large):
 
 
 def _light(channel):
-    """How the light falls off across the paper, and on which side of the paper's level the ink is.
+    """How the light falls off across the paper: (h, w) float32 -> the same, a plane.
 
     The slopes are medians of differences over a quarter of the picture, which neither ink nor the
-    edge of a shadow moves. Paper is the majority, the picture's rim counting for RIM_WEIGHT of it:
-    a flush, fat glyph covers more than half of the rest. Ink is what differs from that level and
-    from the local median, by the sum of cubes.
-
-    Args:
-        channel: (h, w) float32.
-
-    Returns:
-        light: (h, w) float32, a plane; sign: 1, ink is lighter than paper, or -1, darker.
+    edge of a shadow moves.
     """
     coarse = channel[::2, ::2]  # tells the same in 140 us a channel, not 230
     light = np.zeros_like(channel)
@@ -209,22 +208,73 @@ def _light(channel):
             light += slope * np.arange(channel.shape[axis], dtype=np.float32).reshape(
                 (-1, 1) if axis == 0 else (1, -1)
             )
-    flat = (channel - light)[::2, ::2]
+    return light
+
+
+def _side(flat, light, plane):
+    """On which side of the paper's level the ink is: 1, ink is lighter than paper, or -1, darker.
+
+    Paper is the majority, the picture's rim counting for RIM_WEIGHT of it: a flush, fat glyph
+    covers more than half of the rest.
+
+    Args:
+        flat: (h, w) float32, a channel in even light.
+        light: (h, w) float32, what was taken from the channel for that.
+        plane: (height, width) float32, the same channel in full, in which a thin stroke is as deep
+            as it is; None where the picture is not large.
+    """
+    flat, light = flat[::2, ::2], light[::2, ::2]
     rim = np.ones(flat.shape, bool)
     rim[1:-1, 1:-1] = False
     share = rim.mean()
     vote = np.where(rim, RIM_WEIGHT / share, (1 - RIM_WEIGHT) / max(1 - share, 1e-6)).ravel()
     paper = _weighted_median(flat.ravel(), vote)
+    if plane is None:
+        return _vote(flat, flat, flat, paper)
+    size, around = flat.shape[::-1], np.ones((5, 5))
+    darkest, lightest = (
+        cv2.resize(pool(plane, around), size, interpolation=cv2.INTER_NEAREST) - light
+        for pool in (cv2.erode, cv2.dilate)
+    )
+    sign = _vote(flat, darkest, lightest, paper)
+    lamp = sign * _soft_parts(sign * (flat - paper))
+    if lamp.any():  # a lamp's light, or a shadow, that may have won
+        sign = _vote(flat - lamp, darkest - lamp, lightest - lamp, paper)
+    return sign
+
+
+def _vote(flat, darkest, lightest, paper):
+    """1 or -1: ink is what differs from the paper's level and the local median, by sums of cubes.
+
+    Args:
+        flat, darkest, lightest: (h, w) float32, the channel and its extremes around each pixel.
+        paper: the paper's level.
+    """
     local = flat[::2, ::2].clip(0, 255).astype(np.uint8)
     window = int(BACKGROUND_WINDOW * max(local.shape)) | 1
     half = window // 2  # mirrored: a dark edge stays the minority there
     local = cv2.copyMakeBorder(local, half, half, half, half, cv2.BORDER_REFLECT)
     local = cv2.medianBlur(local, window)[half:-half, half:-half]
     local = cv2.resize(local, flat.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    lower, upper = np.minimum(paper, local), np.maximum(paper, local)
-    nearest = np.where(flat > upper, flat - upper, np.where(flat < lower, flat - lower, 0))
-    cubes = nearest * nearest * nearest  # ten times as fast as a power
-    return light, 1 if cubes.sum() > 0 else -1
+    over = (lightest - np.maximum(paper, local)).clip(0)
+    under = (np.minimum(paper, local) - darkest).clip(0)
+    # Products are ten times as fast as a power.
+    return 1 if (over * over * over).sum() > (under * under * under).sum() else -1
+
+
+def _soft_parts(flat):
+    """(h, w) float32: what of it is above 0 widely and with soft rims; 0 elsewhere."""
+    kernel = np.ones([max(3, round(SHADOW_WINDOW * max(flat.shape)))] * 2)
+    wide = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)  # as if no strokes crossed it
+    wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel).clip(0)
+    steps = cv2.morphologyEx(wide, cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    labels, stats = label_pieces(wide > MIN_CONTRAST / 2)
+    soft = np.zeros_like(flat)
+    for k in range(1, len(stats)):
+        part = grown(labels == k, 2)
+        if _quantile(steps[part], 0.95) <= 2 * SHARP * np.ptp(wide[part]):  # over 4 % here
+            soft[part] = wide[part]
+    return soft
 
 
 def _quantile(values, share):

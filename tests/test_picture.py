@@ -257,6 +257,18 @@ def test_a_soft_shadow_across_the_page(character):
 
 
 @pytest.mark.parametrize("character", ["2", "H", "a"])
+@pytest.mark.parametrize("side", [130, 500])
+@pytest.mark.parametrize("dark", [True, False])
+def test_a_lamps_spot_behind_the_character(character, side, dark):
+    colours = (80, 140) if dark else (140, 60)
+    coverage = place(draw(character, 2 * side // 5, 2), side, side)
+    across = np.linspace(-0.5, 0.5, side)
+    light = 1 + 0.6 * np.exp(-((np.hypot(across, across[:, None]) / 0.35) ** 2))
+    picture = photograph(paint(coverage, *([level] * 3 for level in colours)) * light[..., None])
+    assert difference(to_emnist(picture), reference(character, 2)) < 0.15
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a"])
 @pytest.mark.parametrize("lean", [0, 6])
 def test_ruled_lines_are_dropped(character, lean):
     colours = np.full((500, 600, 3), 230, np.float32)

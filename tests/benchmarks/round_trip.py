@@ -2,12 +2,13 @@
 
     python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
 
-Each image becomes two simulated pictures: a small one, cut out close to the ink, 15 to 85 px wide;
-and a photograph of 120 to 900 px, somewhere on which the character stands, in uneven light, of a
-fifth of them light on dark. Ink and paper have colours, texture, noise and JPEG's traces. The table
-says how well weights read the images themselves, and the pictures by way of `picture.convert`: what
-is lost between them is the conversion's, or the network's that does not know its images. All is
-seeded and of validation images, so that recipes and conversions can be chosen by it.
+Each image becomes three simulated pictures: a small one, cut out close to the ink, 15 to 85 px
+wide; a photograph of 120 to 900 px, somewhere on which the character stands, in uneven light, of a
+fifth of them light on dark; and one in the light of a flash. Ink and paper have colours, texture,
+noise and JPEG's traces. The table says how well weights read the images themselves, and the
+pictures by way of `picture.convert`: what is lost between them is the conversion's, or the
+network's that does not know its images. All is seeded and of validation images, so that recipes and
+conversions can be chosen by it.
 """
 
 import argparse
@@ -45,18 +46,10 @@ def small(image, random):
 
 def photograph(image, random):
     """(28, 28) uint8 -> (h, w, 3) uint8 BGR: a page in a lamp's light, with a character on it."""
-    long = np.exp(random.uniform(np.log(120), np.log(900)))
-    size = [round(long), round(long * random.uniform(0.7, 1))][:: random.choice([1, -1])]
-    x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
-    scale = max(24, min(size) * random.uniform(0.15, 0.8)) / max(w, h)
-    at = [random.uniform(0.03 * n, max(0.03, 0.97 - m * scale / n) * n)
-          for n, m in zip(size, (w, h))]  # fmt: skip
-    ink = _placed(image, scale, at[0] - x * scale, at[1] - y * scale, size)
-    ink = np.clip((ink - 0.3) / 0.4, 0, 1) if scale > 2 else ink  # enlarged, its rims are too soft
-    ink = cv2.GaussianBlur(ink, (0, 0), random.uniform(0.4, 1.2))
-
+    ink, _ = _page(image, random)
+    size = ink.shape[::-1]
     light = 1 + _slope(size, random.uniform(-0.3, 0.3, 2))
-    across, down = np.meshgrid(*(np.linspace(-0.5, 0.5, n) for n in size))
+    across, down = _places(size)
     if random.random() < 0.5:  # a lamp, or a soft shadow
         far = np.hypot(across - random.uniform(-0.5, 0.5), down - random.uniform(-0.5, 0.5))
         light *= 1 + random.uniform(-0.3, 0.35) * np.exp(-((far / random.uniform(0.2, 0.8)) ** 2))
@@ -67,6 +60,35 @@ def photograph(image, random):
         beyond = across * np.cos(angle) + down * np.sin(angle) - random.uniform(-0.3, 0.3)
         light *= 1 - random.uniform(0.1, 0.35) / (1 + np.exp(-beyond / random.uniform(0.02, 0.1)))
     return _printed(ink, light, random, dark=random.random() < 0.8)
+
+
+def flash(image, random):
+    """The same where a flash or a lamp lights the character, up to 1.8 times as much as around."""
+    ink, (x, y) = _page(image, random)
+    across, down = _places(ink.shape[::-1])
+    far = np.hypot(across - x - random.normal(0, 0.1), down - y - random.normal(0, 0.1))
+    light = 1 + random.uniform(0.15, 0.8) * np.exp(-((far / random.uniform(0.12, 0.6)) ** 2))
+    light *= 1 - random.uniform(0, 0.6) * (across**2 + down**2)
+    return _printed(ink, light / light.max(), random, dark=True)
+
+
+def _page(image, random):
+    """The image somewhere on a page: ink (h, w), and its middle, each side of a page being 1."""
+    long = np.exp(random.uniform(np.log(120), np.log(900)))
+    size = [round(long), round(long * random.uniform(0.7, 1))][:: random.choice([1, -1])]
+    x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
+    scale = max(24, min(size) * random.uniform(0.15, 0.8)) / max(w, h)
+    at = [random.uniform(0.03 * n, max(0.03, 0.97 - m * scale / n) * n)
+          for n, m in zip(size, (w, h))]  # fmt: skip
+    ink = _placed(image, scale, at[0] - x * scale, at[1] - y * scale, size)
+    ink = np.clip((ink - 0.3) / 0.4, 0, 1) if scale > 2 else ink  # enlarged, its rims are too soft
+    ink = cv2.GaussianBlur(ink, (0, 0), random.uniform(0.4, 1.2))
+    return ink, [(a + m * scale / 2) / n - 0.5 for a, m, n in zip(at, (w, h), size)]
+
+
+def _places(size):
+    """Where the pixels are across and down a page, -0.5 to 0.5: two of (h, w)."""
+    return np.meshgrid(*(np.linspace(-0.5, 0.5, n) for n in size))
 
 
 def _placed(image, scale, x, y, size, finer=1):
@@ -120,7 +142,7 @@ def main():
     options = parser.parse_args()
     images, labels = data.load(options.dataset, options.data_dir).validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
-    for kind in (small, photograph):
+    for kind in (small, photograph, flash):
         random = np.random.default_rng(0)
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
     for path in options.weights:
