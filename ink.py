@@ -10,6 +10,9 @@ character is kept. The numbers were chosen on glyphs drawn on simulated paper.
 import cv2
 import numpy as np
 
+from pieces import box, edge_artefacts, frame, grown, label_pieces, lines, not_specks
+from sheet import SHEET_SIDE, find_sheet
+
 # Finding the ink
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
 GLYPH_MIN = 64  # px, longer side of a glyph below which its box is looked at again, enlarged
@@ -23,8 +26,6 @@ NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this i
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # ink's mean strength in units of the paper's root mean square, at least
 MAX_PIECES = 12  # more than this is texture, not a character
-LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
-SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
 
 
 class NoInk(Exception):
@@ -44,20 +45,25 @@ def find_ink(picture):
     Raises:
         NoInk: nothing on it.
     """
-    ink, mask = _find_ink(picture)
-    if max(box(mask)[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
-        ink, mask = _look_closer(picture, ink, mask)
-    return ink, mask
+    seen = _seen(picture)
+    found = _on_sheet(*seen) or _find_ink(*seen)
+    if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
+        return _look_closer(picture, *found)
+    return found
 
 
-def _working_size(picture):
-    """The picture as float32, its longer side between WORK_MIN and WORK_MAX pixels.
+def _seen(picture):
+    """The picture as ink is sought in it.
 
     Enlarged smoothly: the grey rims of a 30 px photograph carry its shape.
+
+    Returns:
+        work: (h, w, 3) float32, BGR in [0, 255]; longer side between WORK_MIN and WORK_MAX pixels.
+        large: whether the picture is large enough to tell a soft rim from a sharp one.
     """
     side = max(picture.shape[:2])
     scale = min(max(side, WORK_MIN), WORK_MAX) / side
-    return resized(picture, scale)
+    return resized(picture, scale), side > BACKGROUND_SIDE
 
 
 def resized(picture, scale):
@@ -90,36 +96,50 @@ def _look_closer(picture, ink, mask):
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
     near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5)))[y0:y1, x0:x1]
     try:
-        return _find_ink(part, near)
+        return _find_ink(*_seen(part), near)
     except NoInk:
         return ink, mask
 
 
-def _find_ink(picture, where=None):
+def _on_sheet(work, large):
+    """`_find_ink` on the sheet of paper alone, where the picture shows what it lies on; or None."""
+    inside = find_sheet(resized(work, SHEET_SIDE / max(work.shape))) if large else None
+    if inside is None:
+        return None
+    inside = cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    paper = np.median(work[inside > 0], axis=0)
+    try:
+        ink, mask = _find_ink(np.where(inside[..., None] > 0, work, paper), large, inside)
+    except NoInk:
+        return None
+    return None if (mask & (inside == 0)).any() else (ink, mask)  # it goes on beyond the edge
+
+
+def _find_ink(work, large, where=None):
     """Finds the character.
 
     Args:
-        picture: (height, width, 3) uint8, BGR.
+        work, large: from `_seen`.
         where: (h', w') uint8 of any size, 1 where in the picture ink may be, or None.
 
     Returns:
         ink: (h, w) float32, coverage in [0, 1], soft at the rims.
         mask: (h, w) bool, the pieces of the character and their soft rims.
     """
-    work = _working_size(picture)
-    strength, noise = _ink_strength(work, large=max(picture.shape[:2]) > BACKGROUND_SIDE)
+    strength, noise = _ink_strength(work, large)
     if where is not None:
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = _ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)
-        artefacts = _edge_artefacts(labels, stats)[labels] | _lines(strength > 0.25 * level)
+        artefacts = edge_artefacts(labels, stats) | frame(labels, stats)
+        artefacts = artefacts[labels] | lines(strength > 0.25 * level)
         if not artefacts.any():
             break
         rim = max(2, max(work.shape) // 50)  # what is left of a dark edge's blur
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
-    pieces = _not_specks(labels, stats)
+    pieces = not_specks(labels, stats)
     kept = pieces[labels]
     if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept):
         raise NoInk
@@ -132,8 +152,7 @@ def _ink_strength(work, large):
     """How far each pixel is from its local background, towards the ink's colour.
 
     Args:
-        work: (h, w, 3) float32, BGR in [0, 255].
-        large: whether the picture was large enough to tell a soft rim from a sharp one.
+        work, large: from `_seen`.
 
     Returns:
         strength: (h, w) float32, 0 on paper, in grey levels of evenly lit paper.
@@ -302,38 +321,6 @@ def _ink_level(strength, floor):
     return values[values > threshold * top / 255].mean()
 
 
-def label_pieces(mask):
-    """Labels (h, w) int32, 0 outside, and stats (n, 5): x, y, w, h, area of each piece."""
-    # One core labels 144x192 px so in 50 us, by OpenCV's default in 170.
-    _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
-        mask.astype(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
-    )
-    return labels, stats
-
-
-def _edge_artefacts(labels, stats):
-    """(n,) bool: pieces that are a dark photo border, a form's cell or a ruled line.
-
-    They lie along an edge of the picture, or cross all of it, and are thin. One that could as well
-    be a character cut out flush is only dropped when there is something else.
-    """
-    height, width = labels.shape
-    _, _, w, h, area = stats.T
-    contact = sum(np.bincount(edge, minlength=len(stats)) for edge in
-                  (labels[0], labels[-1], labels[:, 0], labels[:, -1]))  # fmt: skip
-    hugs = (contact > 0.5 * (w + h)) & (area < 0.25 * min(height, width) * (w + h))
-    across = (w == width) & (h < 0.15 * height)
-    down = (h == height) & (w < 0.15 * width)
-    side = hugs & (((w == width) & (h < 0.25 * height)) | ((h == height) & (w < 0.25 * width)))
-    surely, perhaps = across | side, hugs | down
-    rest = ~surely & ~perhaps & (np.maximum(w, h) > 0.04 * max(height, width))
-    rest[0] = surely[0] = perhaps[0] = False
-    # The stem of a flush j is no artefact because the dot is left: that is a tenth of it.
-    largest = area[rest].max(initial=0)
-    long = (w > 0.9 * width) | (h > 0.9 * height)
-    return surely | (perhaps & (area < np.where(long, 200, 3) * largest))
-
-
 def _stands_out(strength, ink):
     """Whether (h, w) bool ink is more than the tail of the paper's own texture."""
     paper = strength[~grown(ink, 3)]
@@ -341,61 +328,3 @@ def _stands_out(strength, ink):
         return False
     spread = np.sqrt(np.square(paper).mean())
     return strength[ink].mean() > SEPARATION * spread
-
-
-def _lines(mask):
-    """(h, w) bool ink -> (h, w) bool: ruled lines in it, from edge to edge, level or upright.
-
-    Where a stroke crosses a line the ink is deeper than the line is thick, and stays.
-    """
-    found = np.zeros_like(mask)
-    for ink, out in ((mask, found), (mask.T, found.T)):
-        ink = np.ascontiguousarray(ink, np.uint8)
-        width = ink.shape[1]
-        if not (ink[:, :3].any() and ink[:, -3:].any()):
-            continue
-        runs = cv2.dilate(ink, np.ones((5, 1)))  # a line that leans runs on in the next row
-        runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, max(3, width // 4))))
-        labels, stats = label_pieces(runs)
-        through = (stats[:, 2] > 0.97 * width) & (LINE_ASPECT * (stats[:, 4] / width - 4) < width)
-        through[0] = False
-        if through.any():
-            thick = round(2 * (stats[through, 4] / width - 4).clip(1).max()) + 2
-            deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thick, 1)))
-            out |= through[labels] & (ink > 0) & (deep == 0)
-    if not found.any():
-        return found
-    left = label_pieces(mask & ~found)[1][1:]
-    return found if len(left) and left[:, 4].max() > SPECK_AREA * found.sum() else found & False
-
-
-def _not_specks(labels, stats):
-    """(n,) bool: pieces that belong to the character; dots of i and j do, however thin the pen."""
-    x, y, w, h, area = stats.T.astype(np.float64)
-    area[0] = 0
-    main = area.argmax()
-    kept = area >= SPECK_AREA * area[main]
-    pen = stroke_width(labels == main)
-    middle = x + w / 2
-    over = (abs(middle - x[main] - w[main] / 2) < w[main] / 2 + h[main] / 4) & (y + h <= y[main])
-    dot = over & (y[main] - y - h < 0.6 * h[main]) & (np.sqrt(area) > 0.8 * pen)
-    kept |= dot
-    kept[0] = False
-    return kept
-
-
-def stroke_width(mask):
-    """Mean width in px of a bool image's strokes: a strip is a quarter of it deep on average."""
-    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)
-    return 4 * float(depth[padded > 0].mean() - 0.5)
-
-
-def grown(mask, radius):
-    """A bool image, grown by `radius` pixels in every direction."""
-    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1))) > 0
-
-
-def box(mask):
-    """x, y, width, height of what is true in a bool image."""
-    return cv2.boundingRect(mask.astype(np.uint8))

@@ -24,7 +24,8 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_MEGAPIXELS * 10**6))
 import cv2
 import numpy as np
 
-from ink import NoInk, box, find_ink, grown, label_pieces, resized, stroke_width
+from ink import NoInk, find_ink, resized
+from pieces import box, grown, label_pieces, stroke_width
 
 # Reading
 MAX_BYTES = 256 * 2**20  # 64 megapixels of uncompressed BGR are 192 MB

@@ -285,6 +285,51 @@ def test_a_forms_cell_is_dropped():
     assert difference(to_emnist(flat(paint(coverage))), reference("a")) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["a", "i", "8"])
+@pytest.mark.parametrize("side", [70, 200, 600])
+def test_a_forms_cell_is_dropped_with_all_its_frame(character, side):
+    coverage = place(draw(character, side // 2), side, side)
+    inset = side // 16
+    ends = (inset, inset), (side - inset, side - inset)
+    cv2.rectangle(coverage, *ends, 0.7, max(1, side // 80))
+    image, notes = convert(photograph(paint(coverage), noise=1))
+    assert difference(image, reference(character)) < TOLERANCE_SMALL and not notes
+
+
+def test_a_round_letter_is_no_frame():
+    coverage = place(draw("8", 60), 300, 300)
+    cv2.circle(coverage, (150, 150), 110, 1, 14, cv2.LINE_AA)
+    image = to_emnist(flat(paint(coverage)))
+    assert image[2:6, 10:18].max() > 0.9  # the ring's top
+
+
+SHEETS = {  # corners, in units of the picture's side
+    "whole": [(0.1, 0.15), (0.85, 0.05), (0.95, 0.9), (0.05, 0.8)],
+    "cut off at two sides": [(0.3, -0.1), (1.2, 0.1), (1.1, 0.9), (0.1, 0.8)],
+    "small": [(0.25, 0.2), (0.8, 0.25), (0.75, 0.8), (0.2, 0.75)],
+}
+
+
+@pytest.mark.parametrize("corners", SHEETS.values(), ids=SHEETS)
+@pytest.mark.parametrize("desk", [(20, 50, 90), (110, 90, 60)])
+@pytest.mark.parametrize("character", ["5", "e"])
+def test_a_sheet_on_a_desk(corners, desk, character):
+    side = 500
+    sheet = np.zeros((side, side), np.float32)
+    cv2.fillPoly(sheet, [(np.array(corners) * side).astype(np.int32)], 1, cv2.LINE_AA)
+    ink = place(draw(character, 110), side, side)[..., None]
+    page = np.float32((225, 230, 235)) * (1 - ink) + 70 * ink
+    picture = photograph(page * sheet[..., None] + np.float32(desk) * (1 - sheet[..., None]))
+    assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", GLYPHS)
+def test_light_ink_is_no_sheet(character):
+    coverage = np.pad(draw(character, 400, 6), 30)
+    picture = photograph(paint(coverage, ink=(240,) * 3, paper=(20,) * 3))
+    assert difference(to_emnist(picture), reference(character, 6)) < TOLERANCE
+
+
 def test_specks_are_dropped_and_dots_are_kept():
     rng = np.random.default_rng(0)
     for character in "aij":

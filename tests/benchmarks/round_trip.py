@@ -2,13 +2,13 @@
 
     python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
 
-Each image becomes three simulated pictures: a small one, cut out close to the ink, 15 to 85 px
-wide; a photograph of 120 to 900 px, somewhere on which the character stands, in uneven light, of a
-fifth of them light on dark; and one in the light of a flash. Ink and paper have colours, texture,
-noise and JPEG's traces. The table says how well weights read the images themselves, and the
-pictures by way of `picture.convert`: what is lost between them is the conversion's, or the
-network's that does not know its images. All is seeded and of validation images, so that recipes and
-conversions can be chosen by it.
+Each image becomes five simulated pictures: a small one, cut out close to the ink, 15 to 85 px wide;
+a photograph of 120 to 900 px, somewhere on which the character stands, in uneven light, of a fifth
+of them light on dark; one in the light of a flash; one of a sheet on a desk; and a form's cell. Ink
+and paper have colours, texture, noise and JPEG's traces. The table says how well weights read the
+images themselves, and the pictures by way of `picture.convert`: what is lost between them is the
+conversion's, or the network's that does not know its images. All is seeded and of validation
+images, so that recipes and conversions can be chosen by it.
 """
 
 import argparse
@@ -70,6 +70,47 @@ def flash(image, random):
     light = 1 + random.uniform(0.15, 0.8) * np.exp(-((far / random.uniform(0.12, 0.6)) ** 2))
     light *= 1 - random.uniform(0, 0.6) * (across**2 + down**2)
     return _printed(ink, light / light.max(), random, dark=True)
+
+
+def desk(image, random):
+    """The page is a sheet that lies askew on something darker, which the picture shows too."""
+    ink, _ = _page(image, random)
+    light = 1 + _slope(ink.shape[::-1], random.uniform(-0.1, 0.1, 2))
+    page = _printed(ink, light, random, dark=True)
+    height, width = ink.shape
+    x, y, w, h = cv2.boundingRect((ink > 0.1).astype(np.uint8))
+    margin = 0.04 * max(ink.shape)
+    ends = ((0, max(0, x - margin), width, min(width, x + w + margin)),
+            (0, max(0, y - margin), height, min(height, y + h + margin)))  # fmt: skip
+    (low_x, left, high_x, right), (low_y, top, high_y, bottom) = ends
+    corners = [
+        [edge + random.uniform(-0.2, 0.8) * (near - edge) for edge, near in corner]
+        for corner in (
+            ((low_x, left), (low_y, top)),
+            ((high_x, right), (low_y, top)),
+            ((high_x, right), (high_y, bottom)),
+            ((low_x, left), (high_y, bottom)),
+        )
+    ]
+    sheet = np.zeros(ink.shape, np.float32)
+    cv2.fillPoly(sheet, [np.array(corners, np.int32)], 1, cv2.LINE_AA)
+    sheet = cv2.GaussianBlur(sheet, (0, 0), 1)[..., None]
+    wood = random.uniform(20, 110, 3) + random.normal(0, random.uniform(1, 6), (*ink.shape, 1))
+    return (page * sheet + wood * (1 - sheet)).clip(0, 255).astype(np.uint8)
+
+
+def cell(image, random):
+    """A form's cell, its printed frame a little within the picture's edges."""
+    long = np.exp(random.uniform(np.log(100), np.log(500)))
+    size = [round(long), round(long * random.uniform(0.8, 1))][:: random.choice([1, -1])]
+    x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
+    scale = min(size) * random.uniform(0.4, 0.7) / max(w, h)
+    at = [random.uniform(0.12 * n, 0.88 * n - m * scale) for n, m in zip(size, (w, h))]
+    ink = _placed(image, scale, at[0] - x * scale, at[1] - y * scale, size)
+    inset, thick = (round(random.uniform(*ends) * min(size)) for ends in ((0, 0.08), (0.005, 0.02)))
+    opposite = size[0] - 1 - inset, size[1] - 1 - inset
+    cv2.rectangle(ink, (inset, inset), opposite, random.uniform(0.4, 1), max(1, thick))
+    return _printed(ink, 1 + _slope(size, random.normal(0, 0.04, 2)), random, dark=True)
 
 
 def _page(image, random):
@@ -142,7 +183,7 @@ def main():
     options = parser.parse_args()
     images, labels = data.load(options.dataset, options.data_dir).validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
-    for kind in (small, photograph, flash):
+    for kind in (small, photograph, flash, desk, cell):
         random = np.random.default_rng(0)
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
     for path in options.weights:

@@ -1,0 +1,58 @@
+"""Where the sheet of paper is, in a picture that also shows what it lies on.
+
+    inside = find_sheet(small)
+
+A sheet is a light, convex region with straight, sharp sides before something darker: a page on a
+desk. Who photographs one shows what it lies on, which is neither paper nor ink.
+"""
+
+import cv2
+import numpy as np
+
+SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
+MIN_STEP = 40.0  # grey levels of 255 between the sheet and what it lies on, at least
+SHARP = 0.35  # of that step, what a sheet's edge does within two pixels
+SHARE = (0.12, 0.95)  # of the picture, the sheet's
+CONVEX = 0.93  # of its convex hull, the sheet
+STRAIGHT = 0.87  # of that hull, a polygon of few corners; of an ellipse, one of six has 0.83
+CORNERS = 6  # at most; the picture's own may cut off some
+AROUND = 0.85  # of what is around it, what is as dark as the ground
+
+
+def find_sheet(small):
+    """Finds a sheet of paper on something darker.
+
+    Args:
+        small: (h, w, 3) float32, BGR in [0, 255]; longer side SHEET_SIDE.
+
+    Returns:
+        (h, w) uint8, 1 well inside the sheet; None where there is none or it fills the picture.
+    """
+    grey = cv2.blur(small.mean(axis=2), (3, 3))
+    light = cv2.threshold(grey.astype(np.uint8), 0, 1, cv2.THRESH_OTSU)[1]
+    outlines, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outline = max(outlines, key=cv2.contourArea, default=())
+    if len(outline) < 3:
+        return None
+    sheet, hull = np.zeros_like(light), np.zeros_like(light)
+    cv2.drawContours(sheet, [outline], 0, 1, cv2.FILLED)
+    corners = cv2.convexHull(outline)
+    cv2.fillConvexPoly(hull, corners, 1)
+    polygon = cv2.approxPolyDP(corners, 0.02 * cv2.arcLength(corners, True), True)
+    around = hull == 0
+    ground = around & (light == 0)
+    if not (
+        SHARE[0] < hull.mean() < SHARE[1]
+        and sheet.sum() > CONVEX * hull.sum()
+        and len(polygon) <= CORNERS
+        and cv2.contourArea(polygon) > STRAIGHT * cv2.contourArea(corners)
+        and ground.sum() > AROUND * around.sum()
+    ):
+        return None
+    step = grey[~around & (light > 0)].mean() - grey[ground].mean()
+    slopes = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    edge = ~around & (cv2.dilate(around.astype(np.uint8), np.ones((3, 3))) > 0)
+    if step < MIN_STEP or np.median(slopes[edge]) < SHARP * step:
+        return None
+    border = cv2.copyMakeBorder(hull, 2, 2, 2, 2, cv2.BORDER_REPLICATE)  # the picture's is no edge
+    return cv2.erode(border, np.ones((5, 5)))[2:-2, 2:-2]
