@@ -133,8 +133,10 @@ def _find_ink(work, large, where=None):
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = _ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)
-        artefacts = edge_artefacts(labels, stats) | frame(labels, stats)
-        artefacts = artefacts[labels] | lines(strength > 0.25 * level)
+        faint = strength > 0.25 * level
+        artefacts = edge_artefacts(labels, stats)[labels] | lines(faint)
+        for each in ((labels, stats), label_pieces(faint)):  # it may be paler than the character
+            artefacts |= frame(*each)[each[0]]
         if not artefacts.any():
             break
         rim = max(2, max(work.shape) // 50)  # what is left of a dark edge's blur
