@@ -289,7 +289,8 @@ def _soft_parts(flat):
     wide = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)  # as if no strokes crossed it
     wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel).clip(0)
     steps = cv2.morphologyEx(wide, cv2.MORPH_GRADIENT, np.ones((3, 3)))
-    labels, stats = label_pieces(wide > MIN_CONTRAST / 2)
+    # A tenth: squared paper lifts all of it a little, and makes it one part with the character.
+    labels, stats = label_pieces(wide > max(MIN_CONTRAST / 2, wide.max() / 10))
     soft = np.zeros_like(flat)
     for k in range(1, len(stats)):
         part = grown(labels == k, 2)
