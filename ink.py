@@ -3,8 +3,8 @@
     coverage, mask = find_ink(picture)
 
 Ink is what differs from the local background, in colour, by more than the paper's own noise. A dark
-edge of a photograph, a form's cell, a ruled line and specks are left out; every piece of the
-character is kept. The numbers were chosen on glyphs drawn on simulated paper.
+edge of a photograph, the desk around a sheet, a form's cell, a ruled line and specks are left out;
+every piece of the character is kept. The numbers were chosen on glyphs drawn on simulated paper.
 """
 
 import cv2

@@ -285,13 +285,25 @@ def test_a_forms_cell_is_dropped():
     assert difference(to_emnist(flat(paint(coverage))), reference("a")) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["2", "H", "a", "e"])
+def test_squared_paper(character):
+    colours = np.full((500, 600, 3), 235, np.float32)
+    for at in range(15, 600, 50):
+        cv2.line(colours, (0, at), (599, at), (225, 200, 185), 2)
+        cv2.line(colours, (at, 0), (at, 499), (225, 200, 185), 2)
+    coverage = place(draw(character, 200), 500, 600)[..., None]
+    picture = photograph(colours * (1 - coverage) + 40 * coverage, noise=2)
+    assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", ["a", "i", "8"])
 @pytest.mark.parametrize("side", [70, 200, 600])
-def test_a_forms_cell_is_dropped_with_all_its_frame(character, side):
+@pytest.mark.parametrize("depth", [0.45, 1])
+def test_a_forms_cell_is_dropped_with_all_its_frame(character, side, depth):
     coverage = place(draw(character, side // 2), side, side)
     inset = side // 16
     ends = (inset, inset), (side - inset, side - inset)
-    cv2.rectangle(coverage, *ends, 0.7, max(1, side // 80))
+    cv2.rectangle(coverage, *ends, depth, max(1, side // 80))
     image, notes = convert(photograph(paint(coverage), noise=1))
     assert difference(image, reference(character)) < TOLERANCE_SMALL and not notes
 
