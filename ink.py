@@ -25,6 +25,7 @@ MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # ink's mean strength in units of the paper's root mean square, at least
+FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
 MAX_PIECES = 12  # more than this is texture, not a character
 
 
@@ -103,7 +104,10 @@ def _look_closer(picture, ink, mask):
 
 def _on_sheet(work, large):
     """`_find_ink` on the sheet of paper alone, where the picture shows what it lies on; or None."""
-    inside = find_sheet(resized(work, SHEET_SIDE / max(work.shape))) if large else None
+    if not large:
+        return None
+    grey = cv2.cvtColor(work, cv2.COLOR_BGR2GRAY)
+    inside = find_sheet(resized(grey, SHEET_SIDE / max(work.shape)))
     if inside is None:
         return None
     inside = cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -133,10 +137,14 @@ def _find_ink(work, large, where=None):
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = _ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)
-        faint = strength > 0.25 * level
-        artefacts = edge_artefacts(labels, stats)[labels] | lines(faint)
-        for each in ((labels, stats), label_pieces(faint)):  # it may be paler than the character
-            artefacts |= frame(*each)[each[0]]
+        faint = strength > 0.25 * level  # a line or a frame may be paler than the character
+        artefacts = lines(faint)
+        found = edge_artefacts(labels, stats) | frame(labels, stats)
+        if found.any():
+            artefacts |= found[labels]
+        if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
+            paler, stats_of_paler = label_pieces(faint)
+            artefacts |= frame(paler, stats_of_paler)[paler]
         if not artefacts.any():
             break
         rim = max(2, max(work.shape) // 50)  # what is left of a dark edge's blur

@@ -1,6 +1,6 @@
 """Where the sheet of paper is, in a picture that also shows what it lies on.
 
-    inside = find_sheet(small)
+    inside = find_sheet(grey)
 
 A sheet is a light, convex region with straight, sharp sides before something darker: a page on a
 desk. Who photographs one shows what it lies on, which is neither paper nor ink.
@@ -19,16 +19,16 @@ CORNERS = 6  # at most; the picture's own may cut off some
 AROUND = 0.85  # of what is around it, what is as dark as the ground
 
 
-def find_sheet(small):
+def find_sheet(grey):
     """Finds a sheet of paper on something darker.
 
     Args:
-        small: (h, w, 3) float32, BGR in [0, 255]; longer side SHEET_SIDE.
+        grey: (h, w) float32 in [0, 255], the picture's longer side being SHEET_SIDE.
 
     Returns:
         (h, w) uint8, 1 well inside the sheet; None where there is none or it fills the picture.
     """
-    grey = cv2.blur(small.mean(axis=2), (3, 3))
+    grey = cv2.blur(grey, (3, 3))
     light = cv2.threshold(grey.astype(np.uint8), 0, 1, cv2.THRESH_OTSU)[1]
     outlines, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea, default=())
