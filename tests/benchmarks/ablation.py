@@ -68,6 +68,7 @@ def compiled_with(parts):
     return compile_network
 
 
+@keras.saving.register_keras_serializable()  # a copy of the network is built from its settings
 def smoothed(labels, probabilities):
     """Cross entropy with SMOOTHING of the weight spread over all classes."""
     classes = probabilities.shape[-1]
