@@ -103,10 +103,7 @@ def cell(image, random):
     """A form's cell, its printed frame a little within the picture's edges."""
     long = np.exp(random.uniform(np.log(100), np.log(500)))
     size = [round(long), round(long * random.uniform(0.8, 1))][:: random.choice([1, -1])]
-    x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
-    scale = min(size) * random.uniform(0.4, 0.7) / max(w, h)
-    at = [random.uniform(0.12 * n, 0.88 * n - m * scale) for n, m in zip(size, (w, h))]
-    ink = _placed(image, scale, at[0] - x * scale, at[1] - y * scale, size)
+    ink, _, _ = _somewhere(image, size, min(size) * random.uniform(0.4, 0.7), 0.12, random)
     inset, thick = (round(random.uniform(*ends) * min(size)) for ends in ((0, 0.08), (0.005, 0.02)))
     opposite = size[0] - 1 - inset, size[1] - 1 - inset
     cv2.rectangle(ink, (inset, inset), opposite, random.uniform(0.4, 1), max(1, thick))
@@ -117,14 +114,24 @@ def _page(image, random):
     """The image somewhere on a page: ink (h, w), and its middle, each side of a page being 1."""
     long = np.exp(random.uniform(np.log(120), np.log(900)))
     size = [round(long), round(long * random.uniform(0.7, 1))][:: random.choice([1, -1])]
+    side = max(24, min(size) * random.uniform(0.15, 0.8))
+    ink, middle, scale = _somewhere(image, size, side, 0.03, random)
+    ink = np.clip((ink - 0.3) / 0.4, 0, 1) if scale > 2 else ink  # enlarged, its rims are too soft
+    return cv2.GaussianBlur(ink, (0, 0), random.uniform(0.4, 1.2)), middle
+
+
+def _somewhere(image, size, side, margin, random):
+    """The image with its ink's longer side `side` px long, off the edges by a share of the sides.
+
+    Returns:
+        ink (h, w) as from `_placed`, its middle as from `_page`, and the scale.
+    """
     x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
-    scale = max(24, min(size) * random.uniform(0.15, 0.8)) / max(w, h)
-    at = [random.uniform(0.03 * n, max(0.03, 0.97 - m * scale / n) * n)
+    scale = side / max(w, h)
+    at = [random.uniform(margin * n, max(margin, 1 - margin - m * scale / n) * n)
           for n, m in zip(size, (w, h))]  # fmt: skip
     ink = _placed(image, scale, at[0] - x * scale, at[1] - y * scale, size)
-    ink = np.clip((ink - 0.3) / 0.4, 0, 1) if scale > 2 else ink  # enlarged, its rims are too soft
-    ink = cv2.GaussianBlur(ink, (0, 0), random.uniform(0.4, 1.2))
-    return ink, [(a + m * scale / 2) / n - 0.5 for a, m, n in zip(at, (w, h), size)]
+    return ink, [(a + m * scale / 2) / n - 0.5 for a, m, n in zip(at, (w, h), size)], scale
 
 
 def _places(size):
