@@ -60,6 +60,7 @@ BATCH_SIZE = 128
 LEARNING_RATE = 1e-3  # the highest, reached after the warm-up; AdamW likes 1e-4 to 3e-3
 WARM_UP = 0.03  # share of all steps over which the learning rate rises from 0
 WEIGHT_DECAY = 0.01  # decoupled (AdamW); biases and normalisation are left alone
+SMOOTHING = 0.1  # share of every label that is spread over all classes; 0: none
 AVERAGED = 0.01  # share of all steps that the average of the weights looks back on
 SEED = 1  # of everything random
 
@@ -147,7 +148,7 @@ def train(
             "precision": (
                 state.settings["precision"] if state else machines.from_first(devices.precision)
             ),
-            "recipe": [AUGMENTATION, FULL_AUGMENTATION, WARM_UP, WEIGHT_DECAY, AVERAGED],
+            "recipe": [AUGMENTATION, FULL_AUGMENTATION, WARM_UP, WEIGHT_DECAY, SMOOTHING, AVERAGED],
         }
         if state:  # before the data, which may be long to load
             machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
@@ -296,7 +297,7 @@ def _answers(network, part):
 
 
 def _compile(network, learning_rate, steps):
-    """The recipe: AdamW, warm-up and cosine over the planned steps, an average of the weights."""
+    """The recipe: AdamW, warm-up and cosine over all steps, averaged weights, smoothed labels."""
     warm_up = max(1, round(WARM_UP * steps))
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(
@@ -311,9 +312,17 @@ def _compile(network, learning_rate, steps):
         ema_momentum=1 - 1 / min(1000, max(10, AVERAGED * steps)),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    network.compile(
-        optimizer, loss="sparse_categorical_crossentropy", weighted_metrics=["accuracy"]
-    )
+    network.compile(optimizer, loss=smoothed_cross_entropy, weighted_metrics=["accuracy"])
+
+
+@keras.saving.register_keras_serializable()  # so that the network can be copied
+def smoothed_cross_entropy(labels, probabilities):
+    """Cross entropy with smoothed labels: (n,) and (n, classes) -> (n,).
+
+    Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016.
+    """
+    wanted = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), probabilities.shape[-1])
+    return keras.losses.categorical_crossentropy(wanted, probabilities, label_smoothing=SMOOTHING)
 
 
 def _description(model, loaded, settings):
