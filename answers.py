@@ -185,8 +185,12 @@ def write_new(path, content):
 
 def check_output(path, inputs):
     """OSError where `write_whole` would fail, or would write over one of the input files."""
-    if os.path.exists(path) and os.path.realpath(path) in set(map(os.path.realpath, inputs)):
+    # Not by its name, which a Mac's disk has in any case and spelling.
+    there = [file for file in inputs if os.path.exists(file)] if os.path.exists(path) else []
+    if any(os.path.samefile(path, file) for file in there):
         raise FileExistsError(None, "it is one of the pictures")
+    if os.path.isfile(path):
+        open(path, "r+b").close()  # not replaceable where open elsewhere, on Windows, or another's
     write_whole(path, None)
 
 

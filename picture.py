@@ -149,8 +149,9 @@ def _eight_bits(picture):
     """Any depth -> uint8 of the same shape; what is not a number becomes the median."""
     if picture.dtype == np.uint8:
         return picture
-    if picture.dtype == np.uint16:
-        return (picture >> 8).astype(np.uint8)
+    if picture.dtype == np.uint16:  # OpenCV leaves 10 and 12 bits of an AVIF file as they are
+        bits = next(bits for bits in (10, 12, 16) if picture.max() < 1 << bits)
+        return (picture >> (bits - 8)).astype(np.uint8)
     values = picture.astype(np.float32)
     finite = np.isfinite(values)
     if not finite.any():

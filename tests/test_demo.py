@@ -223,11 +223,13 @@ def test_csv_is_utf8_with_paths_as_given(run, tmp_path):
 def test_outputs_that_cannot_be_written_are_found_out_first(run, tmp_path):
     picture = write_picture(tmp_path / "x.png")
     (tmp_path / "folder.png").mkdir()
+    os.link(picture, tmp_path / "X.PNG-too.png")  # as on disks that do not tell case apart
     before = picture.read_bytes()
     for option, path in (
         ("--csv", "missing/out.csv"),
         ("--csv", "folder.png"),
         ("--csv", "x.png"),
+        ("--sheet", "X.PNG-too.png"),
         ("--sheet", "missing/out.png"),
         ("--sheet", "folder.png"),
     ):
