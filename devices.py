@@ -24,7 +24,8 @@ def strategy():
     """
     gpus = _gpus()
     for gpu in [] if on_jax() else gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+        with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a notebook say
+            tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus:
         print(f"No GPU found: training on {os.cpu_count()} processor cores, which is slow.")
     else:

@@ -131,10 +131,11 @@ def together(make):
         failure = error
     told = np.zeros(TOLD, np.uint8)
     if failure:
-        text = f"{failure or type(failure).__name__}".encode()[:TOLD]
+        text = (str(failure) or type(failure).__name__).encode()[:TOLD]
         told[: len(text)] = [*text]
     all_told = _multihost().process_allgather(told)  # (processes, TOLD)
     if failure:
+        failure.told = True
         raise failure
     for number, row in enumerate(all_told):
         if row.any():
@@ -194,20 +195,26 @@ def _multihost():
 
 
 @contextlib.contextmanager
-def ending_together():
-    """Within it, an error that nobody expected ends this process of several at once.
+def ending_together(expected):
+    """Within it, an error that the peers were not told of ends this process of several at once.
 
-    Its peers wait for it in the next step, and learn from the connection that breaks. An ordinary
-    end would wait for them in turn. Where a peer is gone that way, a line says what to do.
+    They wait for it in the next step, and learn from the connection that breaks. An ordinary end
+    would wait for them in turn. Where a peer is gone that way, a line says what to do.
+
+    Args:
+        expected: exception classes whose messages are for the user.
     """
     try:
         yield
     except Exception as error:
-        if share()[1] == 1 or isinstance(error, DevicesError):
+        told = isinstance(error, DevicesError) or hasattr(error, "told")  # by `together`
+        if share()[1] == 1 or told:
             raise
         _dismiss_watcher()
         # What JAX raises when a peer is gone begins with a status, such as "UNKNOWN: Gloo ...".
-        if str(error).split(":")[0].isupper():
+        if isinstance(error, expected):
+            print(error, file=sys.stderr)
+        elif str(error).split(":")[0].isupper():
             reason = str(error).splitlines()[0][:200]
             print(f"\nAnother machine is gone, or cannot be reached. {AGAIN}", file=sys.stderr)
             print(f"  ({reason})", file=sys.stderr)

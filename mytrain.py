@@ -73,9 +73,10 @@ def main(argv=None):
     """Runs one training as the command line says; returns the exit code."""
     options = _parser().parse_args(argv)
     with contextlib.suppress(AttributeError):  # whatever stands in for the console in a notebook
-        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it comes
+        # A log file shows each line as it comes, and a path that its encoding has no letters for.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
-        with machines.ending_together():
+        with machines.ending_together(ERRORS):
             return train(**vars(options))
     except ERRORS as error:
         print(error, file=sys.stderr)
@@ -154,6 +155,9 @@ def train(
             machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
         loaded = machines.first_then_others(lambda: data.load(dataset, data_dir))
         settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
+        count = len(loaded.characters)
+        if weights:  # before --fresh moves them aside: they may be the old run's
+            values = machines.together(lambda: weights_file.read_values(weights, model, count))
 
         def begin():
             if fresh:
@@ -178,9 +182,9 @@ def train(
         keras.utils.set_random_seed(seed)
         keras.mixed_precision.set_global_policy(settings["precision"])
         with strategy.scope():
-            network = MODELS[model](INPUT_SHAPE, len(loaded.characters), dropout)
+            network = MODELS[model](INPUT_SHAPE, count, dropout)
             if weights:
-                weights_file.fill(network, weights, model)
+                network.set_weights(values)
             _compile(network, learning_rate, epochs * steps_per_epoch)
             keep = saving.Recorder if machines.is_first() else saving.Follower
             recorder = keep(folder, log_folder, state)
@@ -321,7 +325,8 @@ def smoothed_cross_entropy(labels, probabilities):
 
     Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016.
     """
-    wanted = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), probabilities.shape[-1])
+    labels = keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32")
+    wanted = keras.ops.one_hot(labels, probabilities.shape[-1])
     return keras.losses.categorical_crossentropy(wanted, probabilities, label_smoothing=SMOOTHING)
 
 

@@ -131,7 +131,7 @@ def read_state(folder):
         ResumeError: there are states, but none is whole, or one cannot be read at all.
     """
     for leftover in [*folder.glob("*.part"), *folder.glob(NEW)]:
-        leftover.unlink()
+        _remove(leftover)
     names = sorted(path.stem for path in folder.glob("state-*.json"))
     for name in reversed(names):
         try:
@@ -145,7 +145,7 @@ def read_state(folder):
             raise ResumeError(f"{folder / name}.json: cannot be read: {error.strerror}") from error
         for path in folder.glob("state-*.npz"):  # whose .json is not there, yet or any more
             if path.stem not in names:
-                path.unlink()
+                _remove(path)
         _complete_best(folder, state)
         return state
     begun = [path for path in folder.glob("state-*") if path.name != f"{_state_name(0)}.npz"]
@@ -175,6 +175,13 @@ def _read_state(path):
         raise ValueError(f"{arrays_path.name} does not fit its checksum")
     with np.load(arrays_path, allow_pickle=False) as arrays:
         return State(**content, arrays=[arrays[f"arr_{i}"] for i in range(len(arrays.files))])
+
+
+def _remove(path):
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ResumeError(f"{path}: cannot be removed: {error.strerror}") from error
 
 
 def _set_aside(path):

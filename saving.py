@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -42,16 +41,17 @@ def _variables(model):
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     """Keras's ModelCheckpoint of the best epoch, made safe against a kill and a full disk.
 
-    It writes the weights alone, without the optimizer's; `Recorder` puts them in place. In the
-    list of callbacks it stands before `Recorder`: after validation, when the model holds the
-    averaged weights.
+    It writes the weights alone, without the optimizer's, where they wait for the state that knows
+    them. In the list of callbacks it stands before `Recorder`: after validation, when the model
+    holds the averaged weights.
     """
 
     failed = False  # whether the last weights to be saved were not
 
     def __init__(self, folder, state):
+        self.new, self.waiting, self.state = folder / resume.NEW, folder / resume.WAITING, state
         super().__init__(
-            str(folder / resume.NEW),
+            str(self.new).replace("{", "{{").replace("}", "}}"),  # Keras calls format on it
             monitor="val_accuracy",
             mode="max",
             save_best_only=True,
@@ -68,13 +68,22 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         best_so_far = self.best
         try:
             super().on_epoch_end(epoch, logs)
+            if self.best != best_so_far:
+                self._put_in_waiting(epoch, float(logs["val_accuracy"]))
             self.failed = self.failed and self.best == best_so_far
         except (OSError, RuntimeError) as error:  # HDF5 has both
             self.best, self.failed = best_so_far, True
             reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
-            print(f"\n{self.filepath}: the best weights were not saved: {reason}")
+            print(f"\n{self.new}: the best weights were not saved: {reason}")
             with contextlib.suppress(OSError):
-                Path(self.filepath).unlink(missing_ok=True)
+                self.new.unlink(missing_ok=True)
+
+    def _put_in_waiting(self, epoch, val_accuracy):
+        resume.flush(self.new)
+        digest = resume.file_digest(self.new)
+        os.replace(self.new, self.waiting)
+        self.state.best = {"epoch": epoch + 1, "val_accuracy": val_accuracy, "sha256": digest}
+        self.state.description["temperature"] = 1.0  # the old one was of the old weights
 
 
 class Recorder(keras.callbacks.Callback):
@@ -160,15 +169,6 @@ class Recorder(keras.callbacks.Callback):
         state.epoch, state.step = epoch + 1, 0
         state.test = None  # of an earlier, shorter run
         state.history.append({name: float(value) for name, value in logs.items()})
-        if (self.folder / resume.NEW).exists():
-            resume.flush(self.folder / resume.NEW)
-            os.replace(self.folder / resume.NEW, self.folder / resume.WAITING)
-            state.description["temperature"] = 1.0  # the old one was of the old weights
-            state.best = {
-                "epoch": state.epoch,
-                "val_accuracy": float(logs["val_accuracy"]),
-                "sha256": resume.file_digest(self.folder / resume.WAITING),
-            }
 
     def epoch_done(self):
         """Saves after an epoch, once TensorBoard has closed its files."""

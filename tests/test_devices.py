@@ -137,22 +137,22 @@ def test_two_devices_of_jax_train_what_one_trains(jax_runs):
     assert_same(jax_runs / "two", jax_runs / "one")
 
 
-def two_processes(emnist_dir, folder, cache, struck=None, signal_number=0, step=0):
+def two_processes(emnist_dir, folder, cache, struck=None, signal_number=0, step=0, more=()):
     """Starts the training in two processes and waits for both: [(exit code, output), ...]."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    line = [*options(emnist_dir, folder), f"--checkpoint_dir={folder / 'checkpoints'}"]
+    line = [*options(emnist_dir, folder), f"--checkpoint_dir={folder / 'checkpoints'}", *more]
     processes = []
     for number in range(2):
-        more = {
+        own = {
             "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
             "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
             "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
         }
         if number == struck:
-            more |= {"SIGNAL": str(int(signal_number)), "AT_STEP": str(step)}
-        processes.append(run(MAIN, *line, env=on_jax(cache, **more)))
+            own |= {"SIGNAL": str(int(signal_number)), "AT_STEP": str(step)}
+        processes.append(run(MAIN, *line, env=on_jax(cache, **own)))
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, outputs)]
 
@@ -177,7 +177,14 @@ def test_two_processes_train_what_one_trains_whatever_stops_them(emnist_dir, jax
     assert "Finished" in ends[0][1] and "Finished" not in ends[1][1]
     assert_same(tmp_path / "checkpoints", jax_runs / "one")
     events = [*(tmp_path / "tblogs").glob("LeNet/*/train/*")]
-    assert len({path.name.split(".")[4] for path in events}) <= 4, "both wrote logs"
+    pids = {
+        path.name.split(".")[-3] for path in events
+    }  # events.out.tfevents.<time>.<host>.<pid>...
+    assert len(pids) == 3, "three starts, in each of which the first process alone writes"
+
+    ends = two_processes(emnist_dir, tmp_path, cache, more=["--learning_rate=0.5"])
+    assert [code for code, _ in ends] == [1, 1], ends
+    assert all("learning_rate" in text and "Traceback" not in text for _, text in ends)
 
 
 def test_ended_by_force_a_process_still_says_what_to_do():

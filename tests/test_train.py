@@ -1,6 +1,8 @@
 """Training, stopping anywhere and going on: through the real data, files, signals and processes."""
 
 import contextlib
+import errno
+import io
 import json
 import os
 import re
@@ -449,6 +451,45 @@ def test_logs_that_cannot_be_written_do_not_stop_a_training(emnist_dir, tmp_path
     assert newest_state(tmp_path)[0]["epoch"] == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no colon in names")
+def test_folders_may_have_any_name(emnist_dir, tmp_path, monkeypatch):
+    """Braces, which Keras would fill in, and letters that the console's encoding does not have."""
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", console)
+    folder = tmp_path / "{a} {epoch} 手: %s"
+    options = {"checkpoint_dir": folder, "log_dir": folder, "data_dir": emnist_dir}
+    line = [f"--{name}={value}" for name, value in (SETTINGS | options | {"epochs": 1}).items()]
+    assert mytrain.main(line) == 0
+    assert (folder / "LeNet" / "best.json").exists() and list(folder.glob("LeNet/emnist*/train"))
+    assert b"{a} {epoch} \\u624b: %s" in console.detach().getvalue()
+
+
+def test_best_weights_that_do_not_reach_the_disk_do_not_stop_a_training(
+    emnist_dir, tmp_path, monkeypatch, capsys
+):
+    flush = resume.flush
+
+    def fail_for_new_weights(path, *mode):
+        if path.name == resume.NEW:
+            raise OSError(errno.ENOSPC, "no space")
+        flush(path, *mode)
+
+    monkeypatch.setattr(resume, "flush", fail_for_new_weights)
+    assert mytrain.train(**settings(emnist_dir, tmp_path)) == 1
+    assert capsys.readouterr().out.count("the best weights were not saved: No space left") == 2
+    state, _ = newest_state(tmp_path)
+    assert state["epoch"] == 2 and state["best"] is None
+    monkeypatch.undo()
+    assert mytrain.train(**settings(emnist_dir, tmp_path, epochs=3)) == 0
+    assert newest_state(tmp_path)[0]["best"]["epoch"] == 3
+
+
+def test_a_leftover_that_cannot_be_removed_is_one_line(emnist_dir, tmp_path):
+    (run_folder(tmp_path) / "state.part").mkdir(parents=True)
+    with pytest.raises(resume.ResumeError, match=r"state\.part: cannot be removed"):
+        mytrain.train(**settings(emnist_dir, tmp_path))
+
+
 def test_a_folder_lost_in_the_middle_is_made_again(whole, emnist_dir, tmp_path, monkeypatch):
     write_state = resume.write_state
 
@@ -542,6 +583,22 @@ def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_p
         np.testing.assert_allclose(weights, expected, atol=1e-4)
     with pytest.raises(resume.ResumeError, match="has weights "):  # it goes on with them only
         mytrain.train(**(given | {"weights": None}))
+
+
+def test_weights_are_read_before_fresh_moves_them_aside(copy, emnist_dir, capsys):
+    best = run_folder(copy) / "best.weights.h5"
+    changes = {"epochs": 1, "steps_per_epoch": 1, "learning_rate": 1e-8, "fresh": True}
+    with pytest.raises(WeightsError, match="not the weights of a LeNet with 10 classes"):
+        mytrain.train(**settings(emnist_dir, copy, dataset="emnist/mnist", weights=best, **changes))
+    assert best.exists(), "the old run was moved aside for nothing"
+    before = mytrain.MODELS["LeNet"](n_classes=62)
+    before.load_weights(best)
+    assert mytrain.train(**settings(emnist_dir, copy, weights=best, **changes)) == 0
+    assert "Moved the old run to" in capsys.readouterr().out
+    after = mytrain.MODELS["LeNet"](n_classes=62)
+    after.load_weights(best)
+    for expected, weights in zip(before.get_weights(), after.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ class Block(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(filters, filters, 3, padding=1)
         self.second = nn.Conv2d(filters, filters, 3, padding=1)
-        # Keras's epsilon; its momentum of 0.99 counts the other way round
-        self.norms = nn.ModuleList(nn.BatchNorm2d(filters, 1e-3, 0.01) for _ in range(2))
+        # Keras's epsilon; a momentum of 0.95 there is counted the other way round
+        self.norms = nn.ModuleList(nn.BatchNorm2d(filters, 1e-3, 0.05) for _ in range(2))
 
     def forward(self, x):
         y = self.norms[0](torch.relu(self.first(x)))
@@ -59,7 +59,8 @@ def measure(network, optimizer, batch, precision, steps):
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision != "float32"):
             logits = network(images)
-        nn.functional.cross_entropy(logits.float(), labels).backward()
+        loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=0.1)
+        loss.backward()
         optimizer.step()
     return steps * len(labels) / (time.perf_counter() - began)
 
