@@ -279,10 +279,10 @@ def _test(network, loaded, recorder):
     if state.test is None:
         plain = devices.local_copy(network)  # the file has no optimizer either
         plain.load_weights(best)
-        temperature = calibration.fit_temperature(*_answers(plain, loaded.validation))
+        temperature = calibration.fit_temperature(*_answers(plain, loaded, loaded.validation))
         state.description["temperature"] = round(temperature, 4)
         if loaded.test:
-            probabilities, labels = _answers(plain, loaded.test)
+            probabilities, labels = _answers(plain, loaded, loaded.test)
             state.test = scores.figures(probabilities, labels, loaded.characters)
             counts = scores.confusion(probabilities, labels)
             report.write_test(
@@ -295,9 +295,10 @@ def _test(network, loaded, recorder):
     return 1 if recorder.failed else 0
 
 
-def _answers(network, part):
+def _answers(network, loaded, part):
     """Probabilities (n, classes) for all images of a part, and its labels (n,)."""
-    return devices.predict(network, data.evaluation_batches(part, 256)), part[1]
+    answers = devices.predict(network, data.evaluation_batches(part, 256))
+    return answers * [bool(character) for character in loaded.characters], part[1]  # as the demo
 
 
 def _compile(network, learning_rate, steps):

@@ -526,6 +526,17 @@ def test_the_temperature_of_the_best_weights_is_fitted_on_validation_data(copy, 
     assert json.loads(path.read_text("utf-8")) == described
 
 
+def test_what_no_character_has_is_no_answer(emnist_dir):
+    """emnist/letters has 37 outputs, of which 26 are used; smoothed labels give all a share."""
+    loaded = mytrain.data.load("emnist/letters", emnist_dir)
+    network = mytrain.MODELS["LeNet"](n_classes=37)
+    probabilities, labels = mytrain._answers(network, loaded, loaded.validation)
+    assert probabilities.shape == (len(labels), 37)
+    used = [bool(character) for character in loaded.characters]
+    assert (probabilities.min(axis=0) > 0).tolist() == used and sum(used) == 26
+    assert (probabilities[:, np.logical_not(used)] == 0).all()
+
+
 def test_a_short_run_has_weaker_augmentation(emnist_dir, tmp_path, monkeypatch):
     passes = mytrain.FULL_AUGMENTATION
     assert (
