@@ -157,7 +157,7 @@ def train(
         settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
         count = len(loaded.characters)
         if weights:  # before --fresh moves them aside: they may be the old run's
-            values = machines.together(lambda: weights_file.read_values(weights, model, count))
+            given = machines.together(lambda: weights_file.filled_network(weights, model, count))
 
         def begin():
             if fresh:
@@ -184,7 +184,7 @@ def train(
         with strategy.scope():
             network = MODELS[model](INPUT_SHAPE, count, dropout)
             if weights:
-                network.set_weights(values)
+                network.set_weights(given.get_weights())
             _compile(network, learning_rate, epochs * steps_per_epoch)
             keep = saving.Recorder if machines.is_first() else saving.Follower
             recorder = keep(folder, log_folder, state)

@@ -151,7 +151,6 @@ def describe(weights, about):
 # -------------------------------------------------------------------------------------- the network
 def load_network(weights, about):
     """Builds the network that `about` names and fills it, once the file proves to fit."""
-
     from model import INPUT_SHAPE, MODELS  # here: Keras takes 2 s, which --help need not
 
     name, characters = shown(weights), tuple(about["characters"])
@@ -161,8 +160,7 @@ def load_network(weights, about):
         raise WeightsError(f"{name}: of a network '{model}', which is none of {known}")
     if tuple(about["input_shape"]) != INPUT_SHAPE:
         raise WeightsError(f"{name}: made for pictures of {about['input_shape']}, not 28x28x1")
-    network = MODELS[about["model"]](INPUT_SHAPE, len(characters))
-    fill(network, weights, about["model"])
+    network = filled_network(weights, about["model"], len(characters))
 
     # The temperature and the unused outputs go into the last layer: softmax(logits / T) for all;
     # and the adjustment to other class frequencies than the training data's: Menon et al.,
@@ -177,21 +175,23 @@ def load_network(weights, about):
     return network
 
 
-def fill(network, weights, model):
-    """Puts the weights of a file into a network, once the file proves to fit.
+def filled_network(weights, model, n_classes):
+    """Builds a network and puts the weights of a file into it, once the file proves to fit.
 
     Args:
-        network: `keras.Model`, compiled or not.
         weights: path of a `.weights.h5` file.
-        model: the network's name, for the message.
+        model: the network's name, a key of `model.MODELS`.
+        n_classes: its number of outputs.
 
     Raises:
         WeightsError: the file is damaged, or of another network.
     """
     import keras
 
-    name = shown(weights)
-    misfit = f"{name}: not the weights of a {model} with {network.output_shape[-1]} classes"
+    from model import INPUT_SHAPE, MODELS
+
+    network, name = MODELS[model](INPUT_SHAPE, n_classes), shown(weights)
+    misfit = f"{name}: not the weights of a {model} with {n_classes} classes"
     if _stored_shapes(weights, name) != sorted(tuple(weight.shape) for weight in network.weights):
         raise WeightsError(misfit)
     try:  # a second, uncompiled model of the same layers: an optimizer's state is not looked at
@@ -202,24 +202,7 @@ def fill(network, weights, model):
         raise WeightsError(misfit) from None
     if not all(np.isfinite(values).all() for values in network.get_weights()):
         raise WeightsError(f"{name}: holds values that are not finite")
-
-
-def read_values(weights, model, n_classes):
-    """All arrays of a file, in the order of the network's weights.
-
-    Args:
-        weights: path of a `.weights.h5` file.
-        model: the network's name, a key of `model.MODELS`.
-        n_classes: its number of outputs.
-
-    Raises:
-        WeightsError: as `fill`.
-    """
-    from model import INPUT_SHAPE, MODELS
-
-    network = MODELS[model](INPUT_SHAPE, n_classes)
-    fill(network, weights, model)
-    return network.get_weights()
+    return network
 
 
 def start_network(weights, about):
