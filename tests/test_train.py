@@ -79,11 +79,22 @@ def curves(folder):
     return found
 
 
+def best_network(folder):
+    """A run's network with its best weights."""
+    network = mytrain.MODELS["LeNet"](n_classes=62)
+    network.load_weights(run_folder(folder) / "best.weights.h5")
+    return network
+
+
+def assert_same_weights(network, other):
+    for weights, expected in zip(network.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, expected, atol=1e-4)
+
+
 def best_score(folder, emnist_dir):
     """Accuracy of a run's best weights on the test images."""
     loaded = mytrain.data.load("emnist", emnist_dir)
-    network = mytrain.MODELS["LeNet"](n_classes=62)
-    network.load_weights(run_folder(folder) / "best.weights.h5")
+    network = best_network(folder)
     batches = mytrain.data.evaluation_batches(loaded.test, 32)
     return network.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
 
@@ -515,8 +526,7 @@ def test_the_temperature_of_the_best_weights_is_fitted_on_validation_data(copy, 
     path = run_folder(copy) / "best.json"
     described = json.loads(path.read_text("utf-8"))
     loaded = mytrain.data.load("emnist", emnist_dir)
-    network = mytrain.MODELS["LeNet"](n_classes=62)
-    network.load_weights(run_folder(copy) / "best.weights.h5")
+    network = best_network(copy)
     images, labels = loaded.validation
     temperature = calibration.fit_temperature(network.predict(images / 255, verbose=0), labels)
     assert described["temperature"] == pytest.approx(temperature, rel=0.01) != 1
@@ -574,8 +584,7 @@ def test_the_loss_smooths_the_labels(whole, emnist_dir):
     state, _ = newest_state(whole)
     best = state["history"][state["best"]["epoch"] - 1]
     loaded = mytrain.data.load("emnist", emnist_dir)
-    network = mytrain.MODELS["LeNet"](n_classes=62)
-    network.load_weights(run_folder(whole) / "best.weights.h5")
+    network = best_network(whole)
     images, labels = loaded.validation
     loss = mytrain.smoothed_cross_entropy(labels, network.predict(images / 255, verbose=0))
     loss = float(np.mean(loss))  # 2.30; unsmoothed 1.84
@@ -586,12 +595,7 @@ def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_p
     best = run_folder(whole) / "best.weights.h5"
     given = settings(emnist_dir, tmp_path, weights=best, epochs=1, learning_rate=1e-8)
     assert mytrain.train(**given) == 0
-    shutil.copy(run_folder(tmp_path) / "best.weights.h5", tmp_path / "on.weights.h5")
-    before, after = (mytrain.MODELS["LeNet"](n_classes=62) for _ in range(2))
-    before.load_weights(best)
-    after.load_weights(tmp_path / "on.weights.h5")
-    for expected, weights in zip(before.get_weights(), after.get_weights(), strict=True):
-        np.testing.assert_allclose(weights, expected, atol=1e-4)
+    assert_same_weights(best_network(tmp_path), best_network(whole))
     with pytest.raises(resume.ResumeError, match="has weights "):  # it goes on with them only
         mytrain.train(**(given | {"weights": None}))
 
@@ -602,14 +606,10 @@ def test_weights_are_read_before_fresh_moves_them_aside(copy, emnist_dir, capsys
     with pytest.raises(WeightsError, match="not the weights of a LeNet with 10 classes"):
         mytrain.train(**settings(emnist_dir, copy, dataset="emnist/mnist", weights=best, **changes))
     assert best.exists(), "the old run was moved aside for nothing"
-    before = mytrain.MODELS["LeNet"](n_classes=62)
-    before.load_weights(best)
+    before = best_network(copy)
     assert mytrain.train(**settings(emnist_dir, copy, weights=best, **changes)) == 0
     assert "Moved the old run to" in capsys.readouterr().out
-    after = mytrain.MODELS["LeNet"](n_classes=62)
-    after.load_weights(best)
-    for expected, weights in zip(before.get_weights(), after.get_weights(), strict=True):
-        np.testing.assert_allclose(weights, expected, atol=1e-4)
+    assert_same_weights(best_network(copy), before)
 
 
 @pytest.mark.parametrize(
