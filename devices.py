@@ -7,6 +7,7 @@ are two; with JAX, which is imported in that case only, those of all machines (s
 import contextlib
 import functools
 import os
+import warnings
 from pathlib import Path
 
 import keras
@@ -31,6 +32,8 @@ def strategy():
     else:
         print(f"Training on {len(gpus)} GPU{'s' * (len(gpus) > 1)}.")
     if on_jax():
+        # Labels are int64; JAX would tell of each that it takes them as int32.
+        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")
         return _DataParallel()
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 

@@ -123,7 +123,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
         self.batches = batch + 1
         steps = self.state.settings["steps_per_epoch"]
         position = self.state.epoch * steps + self.first_step + self.batches
-        if position % EVERY == 0:
+        if position % EVERY < self.model.steps_per_execution:  # that many since the last call
             with self._train_writer.as_default():
                 # Means since the epoch began, which is why they jump where the next begins.
                 for name in ("loss", "accuracy"):
@@ -302,13 +302,14 @@ class Console(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.began, self.first_step, self.shown = time.monotonic(), self.state.step, 0.0
+        self.counted_from = None
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
-        if batch == 0:  # the first step compiles; count from its end
-            self.began = now
+        if self.counted_from is None:  # the first step compiles; count from its end
+            self.began, self.counted_from = now, batch
             return
-        per_step = (now - self.began) / batch
+        per_step = (now - self.began) / (batch - self.counted_from)
         step = self.first_step + batch + 1
         if not self.told_speed and batch >= 20:
             self.told_speed = True

@@ -20,6 +20,7 @@ from conftest import ROOT
 
 import calibration
 import mytrain
+import recipe
 import resume
 import saving
 from weights import WeightsError
@@ -89,6 +90,18 @@ def best_network(folder):
 def assert_same_weights(network, other):
     for weights, expected in zip(network.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_allclose(weights, expected, atol=1e-4)
+
+
+def assert_same_run(folder, whole):
+    """States, best weights and curves, bit for bit."""
+    (state, arrays), (expected, expected_arrays) = newest_state(folder), newest_state(whole)
+    for array, expected_array in zip(arrays, expected_arrays, strict=True):
+        np.testing.assert_array_equal(array, expected_array)
+    for key in ("epoch", "step", "history", "best", "test"):
+        assert state[key] == expected[key], key
+    best = "best.weights.h5"
+    assert (run_folder(folder) / best).read_bytes() == (run_folder(whole) / best).read_bytes()
+    assert curves(folder) == curves(whole)
 
 
 def best_score(folder, emnist_dir):
@@ -162,14 +175,7 @@ def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir,
             assert "Start the same command again" in output
     assert codes == [130, -signal.SIGKILL, 143, 0], output
 
-    (expected, expected_arrays), (state, arrays) = newest_state(whole), newest_state(tmp_path)
-    for array, expected_array in zip(arrays, expected_arrays, strict=True):
-        np.testing.assert_array_equal(array, expected_array)
-    for key in ("epoch", "step", "history", "best", "test"):
-        assert state[key] == expected[key], key
-    best = "best.weights.h5"
-    assert (run_folder(tmp_path) / best).read_bytes() == (run_folder(whole) / best).read_bytes()
-    assert curves(tmp_path) == curves(whole)
+    assert_same_run(tmp_path, whole)
     assert not list(run_folder(tmp_path).glob("*.part"))
 
 
@@ -549,9 +555,9 @@ def test_what_no_character_has_is_no_answer(emnist_dir):
 
 def test_a_short_run_has_weaker_augmentation(emnist_dir, tmp_path, monkeypatch):
     passes = mytrain.FULL_AUGMENTATION
-    assert (
-        mytrain._augmentation(passes) == mytrain._augmentation(5 * passes) == mytrain.AUGMENTATION
-    )
+    for enough in (passes, 5 * passes):
+        amounts = recipe.augmentation(mytrain.AUGMENTATION, enough, passes)
+        assert amounts == mytrain.AUGMENTATION
     whole, seen = mytrain.data.training_batches, []
 
     def noting(train, batch_size, seed, first_step, augmentation, share):
@@ -571,13 +577,15 @@ def test_a_short_run_has_weaker_augmentation(emnist_dir, tmp_path, monkeypatch):
 
 def test_the_loss_smooths_the_labels(whole, emnist_dir):
     probabilities = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]], np.float32)
-    rest = mytrain.SMOOTHING / 3
+    smoothing = mytrain.RECIPE["smoothing"]
+    smoothed_cross_entropy = recipe.SmoothedCrossEntropy(smoothing).call
+    rest = smoothing / 3
     by_hand = [
-        -(1 - mytrain.SMOOTHING) * np.log(row[label]) - rest * np.log(row).sum()
+        -(1 - smoothing) * np.log(row[label]) - rest * np.log(row).sum()
         for row, label in zip(probabilities, (1, 0))
     ]
     for labels in ([1, 0], [[1], [0]]):
-        loss = mytrain.smoothed_cross_entropy(np.array(labels), probabilities)
+        loss = smoothed_cross_entropy(np.array(labels), probabilities)
         np.testing.assert_allclose(loss, by_hand, rtol=1e-5)
 
     # The loss of a training's curves is this one.
@@ -586,9 +594,40 @@ def test_the_loss_smooths_the_labels(whole, emnist_dir):
     loaded = mytrain.data.load("emnist", emnist_dir)
     network = best_network(whole)
     images, labels = loaded.validation
-    loss = mytrain.smoothed_cross_entropy(labels, network.predict(images / 255, verbose=0))
+    loss = smoothed_cross_entropy(labels, network.predict(images / 255, verbose=0))
     loss = float(np.mean(loss))  # 2.30; unsmoothed 1.84
     assert best["val_loss"] == pytest.approx(loss, rel=1e-3)
+
+
+def test_many_steps_at_once_train_what_single_ones_train(whole, emnist_dir, tmp_path, monkeypatch):
+    """As on a GPU; stopped within an epoch, too, where the steps left are no multiple of ten."""
+    monkeypatch.setattr(mytrain.devices, "has_gpu", lambda: True)
+    called = []
+    step_done = saving.Recorder.on_train_batch_end
+
+    def noting(self, batch, logs=None):
+        step_done(self, batch, logs)
+        called.append(self.state.step)
+        if len(called) == 1:
+            self.signal_number = signal.SIGINT
+
+    monkeypatch.setattr(saving.Recorder, "on_train_batch_end", noting)
+    monkeypatch.setattr(mytrain, "STEPS_AT_ONCE", 4)
+    with pytest.raises(saving.Stopped):
+        mytrain.train(**settings(emnist_dir, tmp_path))
+    assert called == [4] and newest_state(tmp_path)[0]["step"] == 8
+    monkeypatch.setattr(mytrain, "STEPS_AT_ONCE", 10)
+    assert mytrain.train(**settings(emnist_dir, tmp_path)) == 0
+    assert called[1:] == [*range(12, 61, 4), *range(4, 61, 4)]
+    # The description of the network tells how many steps at once.
+    monkeypatch.setattr(sys.modules[__name__], "CHANGING", CHANGING | {"keras"})
+    assert_same_run(tmp_path, whole)
+
+
+def test_steps_at_once_fill_an_epoch_and_the_rest_of_one():
+    for steps, step, expected in [(2000, 0, 10), (469, 0, 7), (2000, 1996, 4), (2000, 7, 1)]:
+        assert recipe.steps_at_once(10, steps, step) == expected
+    assert recipe.steps_at_once(1, 2000, 0) == 1
 
 
 def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_path, capsys):

@@ -26,6 +26,7 @@ import keras
 import data
 import devices
 import mytrain
+import recipe
 import resume
 
 AFFINE = ("rotation", "shear", "scale", "shift")
@@ -42,23 +43,24 @@ RECIPES = {  # each has all parts of those above it
 }
 
 
-def parts_of(recipe):
+def parts_of(name):
     """All parts of a recipe: its own and those of the ones before it."""
     names = list(RECIPES)
-    return {part for name in names[: names.index(recipe) + 1] for part in RECIPES[name]}
+    return {part for earlier in names[: names.index(name) + 1] for part in RECIPES[earlier]}
 
 
 def compiled_with(parts):
-    """mytrain.py's `_compile` without the parts that a recipe does not have."""
-    whole = mytrain._compile
+    """`recipe.compile_network` without the parts that a recipe does not have."""
+    whole = recipe.compile_network
 
-    def compile_network(network, learning_rate, steps):
-        whole(network, learning_rate, steps)
+    def compile_network(network, learning_rate, steps, **constants):
+        constants["smoothing"] *= "smoothing" in parts
+        constants["weight_decay"] *= "decay" in parts
+        whole(network, learning_rate, steps, **constants)
         config = network.optimizer.get_config()
         if "schedule" not in parts:
             config["learning_rate"] = learning_rate
         config["use_ema"] = "average" in parts
-        config["weight_decay"] = mytrain.WEIGHT_DECAY if "decay" in parts else 0.0
         optimizer = keras.optimizers.AdamW.from_config(config)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         network.compile(optimizer, loss=network.loss, metrics=["accuracy"])
@@ -66,17 +68,16 @@ def compiled_with(parts):
     return compile_network
 
 
-def run(recipe, seed, options):
+def run(name, seed, options):
     """Trains once, or goes on; returns the finished state."""
-    parts = parts_of(recipe)
+    parts = parts_of(name)
     amounts = mytrain.AUGMENTATION
-    augmentation = {name: amounts[name] if name in parts else 0.0 for name in amounts}
-    folder = options.out / options.model / recipe.replace(" ", "-") / f"seed-{seed}"
+    augmentation = {part: amounts[part] if part in parts else 0.0 for part in amounts}
+    folder = options.out / options.model / name.replace(" ", "-") / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    before = mytrain.AUGMENTATION, mytrain.SMOOTHING, mytrain._compile
-    mytrain.SMOOTHING *= "smoothing" in parts
+    before = mytrain.AUGMENTATION, recipe.compile_network
     mytrain.AUGMENTATION = augmentation if any(augmentation.values()) else {}
-    mytrain._compile = compiled_with(parts)
+    recipe.compile_network = compiled_with(parts)
     try:
         with open(folder / "log.txt", "a") as log, contextlib.redirect_stdout(log):
             mytrain.train(
@@ -90,7 +91,7 @@ def run(recipe, seed, options):
                 seed=seed,
             )
     finally:
-        mytrain.AUGMENTATION, mytrain.SMOOTHING, mytrain._compile = before
+        mytrain.AUGMENTATION, recipe.compile_network = before
     return resume.read_state(folder / options.model)
 
 
@@ -121,9 +122,9 @@ def main():
     images = options.epochs * options.steps_per_epoch * mytrain.BATCH_SIZE
     print(f"{options.model} on {options.dataset}, {images:,} images a run, {options.seeds} seeds")
     print(f"{'':<24}validation %{'      test %' * options.test}")
-    for recipe in options.only:
-        states = [run(recipe, seed, options) for seed in range(1, options.seeds + 1)]
-        line = f"{recipe:<24}{percent([s.history[-1]['val_accuracy'] for s in states]):<18}"
+    for name in options.only:
+        states = [run(name, seed, options) for seed in range(1, options.seeds + 1)]
+        line = f"{name:<24}{percent([s.history[-1]['val_accuracy'] for s in states]):<18}"
         if options.test:
             line += percent([s.test["top 1"] for s in states])
         print(line, flush=True)
