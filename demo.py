@@ -90,9 +90,13 @@ def probabilities(model, images):
         else:
             rows.append(keras.ops.convert_to_numpy(model(batch, training=False)))
     result = np.concatenate(rows).astype(np.float32)
-    if not np.isfinite(result).all():
-        raise WeightsError("the network's answers are not finite: its weights are damaged")
+    check_finite(result)
     return result
+
+
+def check_finite(probabilities):
+    if not np.isfinite(probabilities).all():
+        raise WeightsError("the network's answers are not finite: its weights are damaged")
 
 
 def rank(row, characters, charset="all"):
@@ -290,6 +294,7 @@ def draw(options, weights, about):
         except PictureError:
             return None, (), False
         row = model.predict_on_batch(image[None, :, :, None])[0]
+        check_finite(row)
         readings = rank(row, model.characters, options.charset)
         return image, readings, is_unsure(readings)
 

@@ -88,6 +88,14 @@ def has_gpu():
     return bool(_gpus())
 
 
+def several_steps_at_once(strategy):
+    """Whether Keras is to take several steps between two calls of the callbacks: on a GPU.
+
+    TensorFlow cannot on several: it fails in a loop over mirrored variables (2.21, Keras 3.15).
+    """
+    return has_gpu() and (on_jax() or strategy.num_replicas_in_sync == 1)
+
+
 def _gpus():
     if not on_jax():
         return tf.config.list_physical_devices("GPU")

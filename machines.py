@@ -23,7 +23,7 @@ import tensorflow as tf
 
 # Another machine that says nothing for so long is taken for dead, in seconds.
 SILENCE_S = 60
-AGREE_EVERY = 10  # steps between two looks at the other processes' signals
+AGREE_EVERY = 10  # steps after which they look at each other's signals
 TOLD = 2000  # bytes of an error that the other processes are told
 AGAIN = "Start the same command on all machines again to go on."
 
@@ -171,19 +171,20 @@ def from_first(make):
     return pickle.loads(_multihost().broadcast_one_to_all(content).tobytes())
 
 
-def agreed_signal(number, step):
+def agreed_signal(number, step, at_once):
     """The signal to stop that any of the processes had, for all of them in the same step.
 
     Args:
         number: of the signal that this process had, or None.
-        step: the step just done; they ask each other after every tenth.
+        step: the step just done; they ask each other after every tenth, or just after it.
+        at_once: steps since the last call.
 
     Returns:
         A signal's number, or None.
     """
     if share()[1] == 1:
         return number
-    if step % AGREE_EVERY:
+    if step % AGREE_EVERY >= at_once:
         return None
     return int(_multihost().process_allgather(np.int32(number or 0)).max()) or None
 

@@ -61,7 +61,7 @@ BATCH_SIZE = 128
 LEARNING_RATE = 1e-3  # the highest, reached after the warm-up; AdamW likes 1e-4 to 3e-3
 RECIPE = {  # see recipe.compile_network
     "warm_up": 0.03,  # share of all steps over which the learning rate rises from 0
-    "weight_decay": 0.01,  # decoupled (AdamW); biases and normalisation are left alone
+    "weight_decay": 0.05,  # decoupled (AdamW); biases and normalisation are left alone
     "smoothing": 0.1,  # share of every label that is spread over all classes; 0: none
     "averaged": 0.01,  # share of all steps that the average of the weights looks back on
 }
@@ -168,7 +168,9 @@ def train(
         def begin():
             if fresh:
                 held.close()
-                resume.move_aside(folder)
+                aside = resume.move_aside(folder)
+                if weights and not weights.exists():  # they were the old run's
+                    print(f"--weights is {aside / weights.name} now: name it so to go on.")
                 held.enter_context(resume.open_folder(folder))
             return resume.State(
                 settings=settings,
@@ -191,7 +193,7 @@ def train(
             network = MODELS[model](INPUT_SHAPE, count, dropout)
             if weights:
                 network.set_weights(given.get_weights())
-            most = STEPS_AT_ONCE if devices.has_gpu() else 1
+            most = STEPS_AT_ONCE if devices.several_steps_at_once(strategy) else 1
             at_once = recipe.steps_at_once(most, steps_per_epoch, state.step)
             steps = epochs * steps_per_epoch
             recipe.compile_network(network, learning_rate, steps, **RECIPE, at_once=at_once)

@@ -6,6 +6,8 @@
 OpenCV and numpy: the function that reads is passed in.
 """
 
+import sys
+
 import cv2
 import numpy as np
 
@@ -25,6 +27,9 @@ POLL_MS = 8  # how long a key is waited for; with a `read` of 20 ms about 30 upd
 PEN_WIDTHS = (4, 8, 12, 16, 20, 26, 34, 44)  # px on the pad of 424x364; + and - walk along them
 ERASER = 2  # the eraser's width in pens
 INK = (110, 52, 24)  # BGR
+PRESSES = {cv2.EVENT_LBUTTONDOWN: False, cv2.EVENT_RBUTTONDOWN: True}  # whether it erases
+if sys.platform == "win32":  # where a second press soon after the first comes as this alone
+    PRESSES |= {cv2.EVENT_LBUTTONDBLCLK: False, cv2.EVENT_RBUTTONDBLCLK: True}
 KEYS = "left: draw    right or e: erase    u: undo    c: clear    + -: pen    s: save    q: end"
 
 
@@ -135,9 +140,9 @@ def drawing_pad(read, save):
 def _on_mouse(pad, corner, event, mouse_x, mouse_y, flags, _):
     """Left draws, right erases; a stroke starts on the pad and may leave it."""
     point = x, y = mouse_x - corner[0], mouse_y - corner[1]
-    if event in (cv2.EVENT_LBUTTONDOWN, cv2.EVENT_RBUTTONDOWN):
+    if event in PRESSES:
         if 0 <= x < pad.size[0] and 0 <= y < pad.size[1]:
-            pad.press(point, erase=event == cv2.EVENT_RBUTTONDOWN)
+            pad.press(point, erase=PRESSES[event])
     elif event == cv2.EVENT_MOUSEMOVE and flags & (cv2.EVENT_FLAG_LBUTTON | cv2.EVENT_FLAG_RBUTTON):
         pad.move(point)
     else:

@@ -76,6 +76,8 @@ class TensorBoard(keras.callbacks.TensorBoard):
     @_guarded
     def set_model(self, model):
         super().set_model(model)
+        # Kept, since with JAX every look at self.model brings the whole network up to date.
+        self.at_once = model.steps_per_execution
 
     @_guarded
     def on_train_begin(self, logs=None):
@@ -113,7 +115,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
     @_guarded
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        self.first_step, self.began = self.state.step, None
+        self.first_step, self.began, self.speed = self.state.step, None, None
 
     @_guarded
     def on_train_batch_end(self, batch, logs=None):
@@ -123,7 +125,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
         self.batches = batch + 1
         steps = self.state.settings["steps_per_epoch"]
         position = self.state.epoch * steps + self.first_step + self.batches
-        if position % EVERY < self.model.steps_per_execution:  # that many since the last call
+        if position % EVERY < self.at_once:  # that many steps since the last call
             with self._train_writer.as_default():
                 # Means since the epoch began, which is why they jump where the next begins.
                 for name in ("loss", "accuracy"):
@@ -170,7 +172,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
             _image("augmented", charts.image_grid(self.sample(epoch)[:SHOWN]), epoch)
             first = next(layer for layer in self.model.layers if layer.weights)
             _image("first_layer", charts.kernels(first.get_weights()[0]), epoch)
-            if self.batches > 1:
+            if self.speed:
                 tf.summary.scalar("epoch_images_per_second", self.speed, step=epoch)
 
     @_guarded

@@ -82,15 +82,16 @@ def open_folder(folder):
 
 
 def move_aside(folder):
-    """Renames a run's folder, where it holds anything; it must not be open."""
+    """Renames a run's folder, where it holds anything; it must not be open. Returns the new one."""
     if not any(folder.glob("*.*")):
-        return
+        return None
     old = folder.with_name(f"{folder.name}-until-{datetime.now():%Y-%m-%d_%H-%M-%S}")
     try:
         folder.rename(old)
     except OSError as error:
         raise ResumeError(f"{folder}: cannot be moved aside: {error.strerror}") from error
     print(f"Moved the old run to {old}")
+    return old
 
 
 def _lock(folder):

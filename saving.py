@@ -132,6 +132,7 @@ class Recorder(keras.callbacks.Callback):
         model.compute_metrics(None, np.zeros(1, "int64"), answer)
         model.reset_metrics()
         self.set_model(model)
+        self._at_once = model.steps_per_execution
         if self.state.arrays is None:
             self.state.arrays = machines.from_first(self._take)
             self.save()
@@ -154,11 +155,14 @@ class Recorder(keras.callbacks.Callback):
             raise NotFinite
         last = self.state.step == self.state.settings["steps_per_epoch"]
         due = time.monotonic() - self._saved_at > SAVE_EVERY_S
-        asked = None if last else machines.agreed_signal(self.signal_number, self.state.step)
+        asked = None if last else self._agreed_signal(self.state.step)
         if not last and (due or asked is not None):
             self.state.arrays = self._take()
             self.save()
             self._stop_if(asked)
+
+    def _agreed_signal(self, step):
+        return machines.agreed_signal(self.signal_number, step, self._at_once)
 
     def on_test_begin(self, logs=None):
         self.state.arrays = self._take()
@@ -173,7 +177,7 @@ class Recorder(keras.callbacks.Callback):
     def epoch_done(self):
         """Saves after an epoch, once TensorBoard has closed its files."""
         self.save()
-        self._stop_if(machines.agreed_signal(self.signal_number, step=0))
+        self._stop_if(self._agreed_signal(0))
 
     def save(self, describe=False):
         """Writes the state; a failure is told, and training goes on.

@@ -705,13 +705,19 @@ def test_weights_saved_with_an_optimizer_load_as_well(network, tmp_path):
     assert demo.predict(demo.get_model(path), [glyph("L")])[0].argmax() == 21  # CHARACTERS[21]: L
 
 
-def test_answers_that_are_not_finite_are_refused(run, network, tmp_path):
+@pytest.fixture
+def overflowing(network, tmp_path):
+    """Weights that are finite, but not what comes of them."""
     path = tmp_path / "best.weights.h5"
     network.save_weights(path)
     with h5py.File(path, "r+") as file:
         file["layers/dense_1/vars/0"][:] = 3e38
+    return write_sidecar(path)
+
+
+def test_answers_that_are_not_finite_are_refused(run, overflowing, tmp_path):
     write_picture(tmp_path / "x.png")
-    assert "not finite" in refusal(run, write_sidecar(path))
+    assert "not finite" in refusal(run, overflowing)
 
 
 # ---------------------------------------------------------------------- options, exits, processes
@@ -887,6 +893,14 @@ def test_a_drawn_l_7_and_o_are_read_as_they_are_drawn(open_window):
     window.xdotool("key", "Escape")
     code, _, err = window.end()
     assert (code, err) == (0, "")
+
+
+def test_answers_that_are_not_finite_end_the_pad_with_a_line(overflowing, open_window):
+    command = [sys.executable, ROOT / "demo.py", "--draw", "--weights", overflowing]
+    window = open_window(command, bare_environment())
+    window.xdotool("mousemove", 1060, 640, "mousedown", 1, "mousemove", 1060, 840, "mouseup", 1)
+    code, _, err = window.end()
+    assert code == 2 and "not finite" in err and "Traceback" not in err
 
 
 def test_no_display_for_the_pad_is_said(run, monkeypatch, weights, capsys):

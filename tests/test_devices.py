@@ -1,11 +1,12 @@
 """Several devices and several processes: they train the same network as one, and stop together.
 
 The order of a sum depends on how many devices share it, so the weights are the same but for
-rounding: at most 3e-6 after these 50 steps. They train without dropout, which draws otherwise on
-several devices, and without augmentation: it leaves pixels of almost zero, where gradients are all
-rounding and AdamW takes full steps all the same (1e-2 apart after 50 steps; 3e-8 in float64). The
-seed is one for which no sum comes out so close to 0 that rounding decides what a relu lets through:
-of ten short trainings two were 6e-3 and 8e-3 apart for that, without smoothed labels and with.
+rounding: mostly at most 3e-6 after these 50 steps. They train without dropout, which draws
+otherwise on several devices, and without augmentation: it leaves pixels of almost zero, where
+gradients are all rounding and AdamW takes full steps all the same (1e-2 apart after 50 steps; 3e-8
+in float64). With some seeds, others on each processor, a sum comes out so close to 0 that rounding
+decides what a relu lets through; a few weights are up to 8e-3 apart then (nine in ten numbers at
+most 3e-5, 999 in 1000 at most 5e-4), which is allowed for.
 """
 
 import importlib.util
@@ -52,8 +53,10 @@ if "SIGNAL" in os.environ:
     saving.Recorder.on_train_batch_end = struck
 sys.exit(mytrain.main(sys.argv[1:]))
 """
-# Two trainings: the first on one device, the second on two.
+# Two trainings: the first on one device, the second on two; as on GPUs, which JAX and a single one
+# of TensorFlow's have take five steps at once.
 TENSORFLOW = """
+devices.has_gpu = lambda: True
 (processor,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
 if mytrain.main([*sys.argv[2:], "--checkpoint_dir", sys.argv[1] + "/one"]):
@@ -63,6 +66,7 @@ devices.strategy = lambda: mirrored
 sys.exit(mytrain.main([*sys.argv[2:], "--checkpoint_dir", sys.argv[1] + "/two"]))
 """
 JAX = """
+devices.has_gpu = lambda: True
 both = devices._DataParallel
 one = SimpleNamespace(num_replicas_in_sync=1, scope=tf.distribute.get_strategy().scope)
 devices._DataParallel = lambda: one
@@ -77,7 +81,7 @@ def options(emnist_dir, folder):
     """50 steps; 37 images to validate on, which do not fill two batches."""
     return [
         *("--model=LeNet", "--epochs=2", "--steps_per_epoch=25", "--batch_size=32"),
-        *("--dropout=0", "--seed=2", f"--data_dir={emnist_dir}", f"--log_dir={folder / 'tblogs'}"),
+        *("--dropout=0", "--seed=1", f"--data_dir={emnist_dir}", f"--log_dir={folder / 'tblogs'}"),
     ]
 
 
@@ -110,11 +114,12 @@ def assert_same(checkpoint_dir, other_dir):
         newest_state(folder / "LeNet") for folder in (checkpoint_dir, other_dir)
     )
     assert one["epoch"] == other["epoch"] == 2
-    for array, expected in zip(one_arrays, other_arrays, strict=True):
-        np.testing.assert_allclose(array, expected, rtol=1e-4, atol=1e-4)
+    apart = [np.abs(a - b).ravel() for a, b in zip(one_arrays, other_arrays, strict=True)]
+    most, nearly_all = np.quantile(np.concatenate(apart), [0.9, 0.999])
+    assert most < 1e-4 and nearly_all < 1e-3
     for figures, expected in zip(one["history"], other["history"], strict=True):
-        assert figures == pytest.approx(expected, rel=1e-4)
-    assert one["test"] == pytest.approx(other["test"], abs=0.01)
+        assert figures == pytest.approx(expected, abs=0.03)  # one of 37 images to validate on
+    assert one["test"] == pytest.approx(other["test"], abs=0.03)
 
 
 def test_two_devices_of_tensorflow_train_what_one_trains(emnist_dir, tmp_path):
@@ -194,6 +199,16 @@ def test_ended_by_force_a_process_still_says_what_to_do():
     assert process.returncode != 0 and output.count(machines.AGAIN) == 1
     process = run("machines._watch()")
     assert machines.AGAIN not in process.communicate(timeout=60)[0]
+
+
+@pytest.mark.parametrize("at_once", range(1, 11))
+def test_machines_look_at_each_others_signals_within_twenty_steps(monkeypatch, at_once):
+    monkeypatch.setattr(machines, "share", lambda: (0, 2))
+    both = SimpleNamespace(process_allgather=lambda number: np.array([number, 15]))
+    monkeypatch.setattr(machines, "_multihost", lambda: both)
+    steps = range(0, 2000, at_once)
+    looked = [step for step in steps if machines.agreed_signal(None, step, at_once) == 15]
+    assert looked[0] == 0 and max(np.diff(looked)) < 20
 
 
 def test_shares_of_a_batch_are_its_rows():

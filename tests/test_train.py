@@ -624,6 +624,13 @@ def test_many_steps_at_once_train_what_single_ones_train(whole, emnist_dir, tmp_
     assert_same_run(tmp_path, whole)
 
 
+def test_an_epoch_may_be_steps_taken_at_once(emnist_dir, tmp_path, monkeypatch):
+    """It has no speed then: that is counted from the end of the first group."""
+    monkeypatch.setattr(mytrain.devices, "has_gpu", lambda: True)
+    assert mytrain.train(**settings(emnist_dir, tmp_path, steps_per_epoch=4)) == 0
+    assert [step for step, _ in curves(tmp_path)["train", "epoch_loss"]] == [0, 1]
+
+
 def test_steps_at_once_fill_an_epoch_and_the_rest_of_one():
     for steps, step, expected in [(2000, 0, 10), (469, 0, 7), (2000, 1996, 4), (2000, 7, 1)]:
         assert recipe.steps_at_once(10, steps, step) == expected
@@ -647,8 +654,11 @@ def test_weights_are_read_before_fresh_moves_them_aside(copy, emnist_dir, capsys
     assert best.exists(), "the old run was moved aside for nothing"
     before = best_network(copy)
     assert mytrain.train(**settings(emnist_dir, copy, weights=best, **changes)) == 0
-    assert "Moved the old run to" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Moved the old run to" in said
     assert_same_weights(best_network(copy), before)
+    (aside,) = [path for path in (copy / "checkpoints").iterdir() if path != run_folder(copy)]
+    assert f"--weights is {aside / 'best.weights.h5'} now" in said
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,6 @@ def compiled_with(parts):
     whole = recipe.compile_network
 
     def compile_network(network, learning_rate, steps, **constants):
-        constants["smoothing"] *= "smoothing" in parts
-        constants["weight_decay"] *= "decay" in parts
         whole(network, learning_rate, steps, **constants)
         config = network.optimizer.get_config()
         if "schedule" not in parts:
@@ -63,7 +61,12 @@ def compiled_with(parts):
         config["use_ema"] = "average" in parts
         optimizer = keras.optimizers.AdamW.from_config(config)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        network.compile(optimizer, loss=network.loss, metrics=["accuracy"])
+        network.compile(
+            optimizer,
+            loss=network.loss,
+            metrics=["accuracy"],
+            steps_per_execution=network.steps_per_execution,
+        )
 
     return compile_network
 
@@ -75,7 +78,12 @@ def run(name, seed, options):
     augmentation = {part: amounts[part] if part in parts else 0.0 for part in amounts}
     folder = options.out / options.model / name.replace(" ", "-") / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    before = mytrain.AUGMENTATION, recipe.compile_network
+    before = mytrain.AUGMENTATION, mytrain.RECIPE, recipe.compile_network
+    without = {"smoothing": "smoothing", "weight_decay": "decay"}
+    mytrain.RECIPE = {
+        name: 0.0 if name in without and without[name] not in parts else value
+        for name, value in mytrain.RECIPE.items()
+    }
     mytrain.AUGMENTATION = augmentation if any(augmentation.values()) else {}
     recipe.compile_network = compiled_with(parts)
     try:
@@ -91,7 +99,7 @@ def run(name, seed, options):
                 seed=seed,
             )
     finally:
-        mytrain.AUGMENTATION, recipe.compile_network = before
+        mytrain.AUGMENTATION, mytrain.RECIPE, recipe.compile_network = before
     return resume.read_state(folder / options.model)
 
 

@@ -116,7 +116,10 @@ def child(line, **options):
 
 
 def after_each_step(hook):
-    """Has mytrain.py call `hook(batch)` after each of its training steps, counted from 0."""
+    """Has mytrain.py call `hook(batch)` after each of its training steps, counted from 0.
+
+    On a GPU that is after each ten, say: mytrain.STEPS_AT_ONCE.
+    """
     import saving
 
     end_step = saving.Recorder.on_train_batch_end
