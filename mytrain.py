@@ -65,8 +65,8 @@ RECIPE = {  # see recipe.compile_network
     "smoothing": 0.1,  # share of every label that is spread over all classes; 0: none
     "averaged": 0.01,  # share of all steps that the average of the weights looks back on
 }
-# On a GPU, which is done with a step before Python has begun the next: 28,700 images/s, 12,800
-# with one step at a time (H200, batch 128).
+# On a GPU, which is done with a step before Python has begun the next: about twice as many images/s
+# as with one step at a time (H200, batch 128).
 STEPS_AT_ONCE = 10
 SEED = 1  # of everything random
 
