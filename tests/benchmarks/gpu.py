@@ -116,7 +116,7 @@ def main():
     add("--count", type=int, default=EMNIST_IMAGES, help="images in the GPU's memory")
     add("--at-once", type=int, default=20_480, help="images in each measurement of the steps")
     add("--loop-batches", type=int, nargs="*", default=[128, 1024], help="of mytrain.py's loop")
-    add("--loop-steps", type=int, default=1000, help="an epoch of mytrain.py's loop")
+    add("--loop-steps", type=int, default=1000, help="of its epochs; more than ten")
     add("--repeats", type=int, default=3)
     options = parser.parse_args()
     device = jax.devices()[0]
