@@ -81,8 +81,8 @@ def run(name, seed, options):
     before = mytrain.AUGMENTATION, mytrain.RECIPE, recipe.compile_network
     without = {"smoothing": "smoothing", "weight_decay": "decay"}
     mytrain.RECIPE = {
-        name: 0.0 if name in without and without[name] not in parts else value
-        for name, value in mytrain.RECIPE.items()
+        constant: 0.0 if constant in without and without[constant] not in parts else value
+        for constant, value in mytrain.RECIPE.items()
     }
     mytrain.AUGMENTATION = augmentation if any(augmentation.values()) else {}
     recipe.compile_network = compiled_with(parts)

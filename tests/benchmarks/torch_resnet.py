@@ -71,7 +71,7 @@ def main():
     torch.manual_seed(1)
     network = res_net().to(memory_format=torch.channels_last).train()
     assert count_parameters(network) == PARAMETERS, count_parameters(network)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.05, fused=True)
     images = torch.rand(batch_size, 1, 28, 28).to(memory_format=torch.channels_last)
     batch = images, torch.randint(62, (batch_size,))
     print(torch.__version__, count_parameters(network), flush=True)
