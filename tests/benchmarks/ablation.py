@@ -34,7 +34,7 @@ RECIPES = {  # each has all parts of those above it
     "ancestor": (),
     "warm-up and cosine": ("schedule",),
     "weight average": ("average",),
-    "weight decay": ("decay",),
+    "weight decay": ("weight_decay",),
     "affine augmentation": AFFINE,
     "elastic augmentation": ("elastic",),
     "stroke width": ("stroke",),
@@ -79,11 +79,8 @@ def run(name, seed, options):
     folder = options.out / options.model / name.replace(" ", "-") / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     before = mytrain.AUGMENTATION, mytrain.RECIPE, recipe.compile_network
-    without = {"smoothing": "smoothing", "weight_decay": "decay"}
-    mytrain.RECIPE = {
-        constant: 0.0 if constant in without and without[constant] not in parts else value
-        for constant, value in mytrain.RECIPE.items()
-    }
+    left_out = {"weight_decay", "smoothing"} - parts
+    mytrain.RECIPE = mytrain.RECIPE | dict.fromkeys(left_out, 0.0)
     mytrain.AUGMENTATION = augmentation if any(augmentation.values()) else {}
     recipe.compile_network = compiled_with(parts)
     try:

@@ -144,20 +144,14 @@ def main():
         for case, loop in loops.items()
     }
     measured = interleaved(ways, options.repeats)
-    passes = interleaved(
-        {
-            case: lambda loop=loop: loop.seconds(options.count // loop.batch_size)
-            for case, loop in loops.items()
-        },
-        1,
-    )
+    passes = {case: loop.seconds(options.count // case[1]) for case, loop in loops.items()}
     rows = [["", "batch", "images/s", "of the peak", f"{options.count:,} images"]]
     for (name, batch), seconds in measured.items():
         shown = max(1, options.at_once // batch) * batch
         speeds = [shown / each for each in seconds]
         share = median(speeds) * operations / peaks[name]
-        (whole,) = passes[name, batch]
-        rows.append([name, str(batch), spread(speeds, 0), f"{share:.0%}", f"{whole:.2f} s"])
+        whole = f"{passes[name, batch]:.2f} s"
+        rows.append([name, str(batch), spread(speeds, 0), f"{share:.0%}", whole])
     for name, peak in peaks.items():
         rows.append([f"{name}, peak", "", f"{peak / 1e12:.0f} TFLOP/s", "", ""])
     table(rows)
