@@ -30,6 +30,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -59,6 +60,7 @@ class State:
     test: dict | None = None  # metrics on the test split, once scored
     seconds: float = 0.0  # spent training
     log_sizes: dict = field(default_factory=dict)  # TensorBoard file -> bytes
+    place: list | None = None  # this folder and the log folder, when it was written
     arrays: list | None = None  # every variable's value, in saving._variables' order
 
 
@@ -306,6 +308,24 @@ def check_settings(folder, state, settings, epochs):
                 f"{folder}: its run has {name} {then}, this start {now}; go on with {then}, name "
                 "another --checkpoint_dir, or start anew with --fresh"
             )
+
+
+def place(folder, log_folder):
+    return [str(path.resolve()) for path in (folder, log_folder)]
+
+
+def is_copy(folder, log_folder, state):
+    """Whether the log folder is that of another folder's run, from which this one was copied."""
+    if not state.place:
+        return False
+    original, logs = map(Path, state.place)
+    try:
+        if logs != log_folder.resolve() or original.samefile(folder):
+            return False
+        newest = max(original.glob("state-*.json"))
+        return json.loads(newest.read_text("utf-8"))["log_name"] == state.log_name
+    except (OSError, *_DAMAGE):  # it is there no more: this one was moved
+        return False
 
 
 def file_digest(path):

@@ -210,6 +210,24 @@ def test_fewer_epochs_than_planned_are_refused(copy, emnist_dir):
         mytrain.train(**settings(emnist_dir, copy, epochs=1))
 
 
+def test_a_copy_goes_on_without_the_original_s_curves(copy, emnist_dir, capsys):
+    """Only the checkpoints are copied; both runs then write below the same log folder."""
+    more = settings(emnist_dir, copy, epochs=3)
+    assert mytrain.train(**more) == 0
+    shutil.copytree(copy / "checkpoints", copy / "tried")
+    more["epochs"] = 4
+    assert mytrain.train(**more) == 0
+    longer = curves(copy)
+    assert [step for step, _ in longer["train", "epoch_loss"]] == [0, 1, 2, 3]
+    capsys.readouterr()
+    assert mytrain.train(**(more | {"checkpoint_dir": copy / "tried"})) == 0
+    assert f"A copy of {run_folder(copy).resolve()}" in capsys.readouterr().out
+    runs = sorted((copy / "tblogs" / "LeNet").iterdir(), key=lambda run: run.stat().st_ctime)
+    assert len(runs) == 2
+    shutil.rmtree(runs[1])
+    assert curves(copy) == longer
+
+
 def test_fresh_moves_the_old_run_aside(copy, emnist_dir):
     old = (run_folder(copy) / "best.weights.h5").read_bytes()
     assert mytrain.train(**settings(emnist_dir, copy, epochs=1, seed=9, fresh=True)) == 0
@@ -647,18 +665,23 @@ def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_p
 
 
 def test_weights_are_read_before_fresh_moves_them_aside(copy, emnist_dir, capsys):
-    best = run_folder(copy) / "best.weights.h5"
+    kept = run_folder(copy) / "kept"
+    kept.mkdir()
+    for name in ("best.weights.h5", "best.json"):
+        (run_folder(copy) / name).rename(kept / name)
+    best = kept / "best.weights.h5"
     changes = {"epochs": 1, "steps_per_epoch": 1, "learning_rate": 1e-8, "fresh": True}
     with pytest.raises(WeightsError, match="not the weights of a LeNet with 10 classes"):
         mytrain.train(**settings(emnist_dir, copy, dataset="emnist/mnist", weights=best, **changes))
     assert best.exists(), "the old run was moved aside for nothing"
-    before = best_network(copy)
+    before = mytrain.MODELS["LeNet"](n_classes=62)
+    before.load_weights(best)
     assert mytrain.train(**settings(emnist_dir, copy, weights=best, **changes)) == 0
     said = capsys.readouterr().out
     assert "Moved the old run to" in said
     assert_same_weights(best_network(copy), before)
     (aside,) = [path for path in (copy / "checkpoints").iterdir() if path != run_folder(copy)]
-    assert f"--weights is {aside / 'best.weights.h5'} now" in said
+    assert f"--weights is {aside / 'kept' / 'best.weights.h5'} now" in said
 
 
 @pytest.mark.parametrize(
