@@ -277,11 +277,15 @@ def _by_hand(name, data_dir):
     )
 
 
+def _keys(info):
+    """What the images and the labels are called; `store_as_tfds_dataset` does not say."""
+    return info.supervised_keys or ("image", "label")
+
+
 def _features(name, info):
     """The image and label features of a supervised classification set."""
-    keys = info.supervised_keys
-    image, label = (info.features[key] for key in keys) if keys else (None, None)
-    if not isinstance(label, tfds.features.ClassLabel):
+    image, label = (dict(info.features).get(key) for key in _keys(info))
+    if image is None or not isinstance(label, tfds.features.ClassLabel):
         raise DataError(f"{name}: not a set of images with one class label each")
     return image, label
 
@@ -297,7 +301,7 @@ def _read(info, split, transposed):
     """One split as arrays, upright: uint8 (n, 28, 28, 1) and int64 (n,)."""
     count = info.splits[split].num_examples
     images, labels = np.empty((count, *INPUT_SHAPE), np.uint8), np.empty(count, np.int64)
-    keys = info.supervised_keys
+    keys = _keys(info)
     stored = {
         keys[0]: tf.io.FixedLenFeature([], tf.string),
         keys[1]: tf.io.FixedLenFeature([], tf.int64),
