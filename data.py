@@ -73,8 +73,8 @@ def load(name, data_dir):
         `Data`.
 
     Raises:
-        DataError: the name is unknown, its images have another shape, the download fails, or what
-            is prepared is damaged.
+        DataError: the name is unknown, its images have another shape or are too few, the download
+            fails, or what is prepared is damaged.
     """
     info = _prepare(name, data_dir)
     image, label = _features(name, info)
@@ -300,6 +300,8 @@ def _characters(info, label):
 def _read(info, split, transposed):
     """One split as arrays, upright: uint8 (n, 28, 28, 1) and int64 (n,)."""
     count = info.splits[split].num_examples
+    if count == 0:
+        raise DataError(f"{info.full_name}: too few images: none is left for split {split}")
     images, labels = np.empty((count, *INPUT_SHAPE), np.uint8), np.empty(count, np.int64)
     keys = _keys(info)
     stored = {
@@ -323,7 +325,7 @@ def _read(info, split, transposed):
     except (tf.errors.OpError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(_damaged(info, split, reason)) from error
-    if end != count or count == 0:
+    if end != count:
         raise DataError(_damaged(info, split, f"{end} of {count} images"))
     return images, labels
 

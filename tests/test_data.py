@@ -68,29 +68,39 @@ def test_the_order_is_that_of_tfds_load(emnist_builder, tmp_path):
     np.testing.assert_array_equal(loaded.train[1], labels)
 
 
-def stored(folder, features, example):
-    """Prepares "my_letters" as users do, with 20 examples to train on."""
+def stored(folder, features, example, count=20):
+    """Prepares "my_letters" as users do, with so many examples to train on."""
     tfds.dataset_builders.store_as_tfds_dataset(
         name="my_letters",
         version="1.0.0",
         features=tfds.features.FeaturesDict(features),
-        split_datasets={"train": ((k, example(k)) for k in range(20))},
+        split_datasets={"train": ((k, example(k)) for k in range(count))},
         data_dir=folder,
     )
 
 
+IMAGE_AND_CLASS = {
+    "image": tfds.features.Image(shape=(28, 28, 1)),
+    "label": tfds.features.ClassLabel(names=["x", "y"]),
+}
+
+
+def numbered(k):
+    return {"image": np.full((28, 28, 1), k, np.uint8), "label": k % 2}
+
+
 def test_a_set_of_one_s_own_is_loaded(tmp_path):
-    image = tfds.features.Image(shape=(28, 28, 1))
-    label = tfds.features.ClassLabel(names=["x", "y"])
-
-    def example(k):
-        return {"image": np.full((28, 28, 1), k, np.uint8), "label": k % 2}
-
-    stored(tmp_path, {"image": image, "label": label}, example)
+    stored(tmp_path, IMAGE_AND_CLASS, numbered)
     loaded = data.load("my_letters", tmp_path)
     assert loaded.characters == ["x", "y"]
     assert len(loaded.train[1]) == 19 and len(loaded.validation[1]) == 1
     np.testing.assert_array_equal(loaded.train[0][:, 0, 0, 0] % 2, loaded.train[1])
+
+
+def test_too_few_images_to_hold_some_out_are_one_line(tmp_path):
+    stored(tmp_path, IMAGE_AND_CLASS, numbered, count=3)
+    with pytest.raises(data.DataError, match="^my_letters/1.0.0: too few images: none is left for"):
+        data.load("my_letters", tmp_path)
 
 
 def test_a_set_without_class_labels_is_one_line(tmp_path):

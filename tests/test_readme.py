@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import shutil
 import sys
 
 import pytest
@@ -108,6 +109,25 @@ def test_both_languages_say_the_same():
     trees = [re.findall(r"^([\w./-]+\.(?:py|txt)|\w+/) {2,}", t, re.MULTILINE) for t in
              (README, CHINESE)]  # fmt: skip
     assert trees[0] == trees[1] and "mytrain.py" in trees[0]
+
+
+def test_its_code_makes_a_dataset_of_a_folder_of_pictures(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    characters = "A3eG27a8hRdnEB"
+    for number, character in enumerate(characters, start=1):
+        mine = tmp_path / "mine" / f"{character}_{number}.png"
+        shutil.copy(ROOT / "assets" / f"{number}.png", mine)
+    monkeypatch.chdir(tmp_path)
+    code = [
+        [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "tfds" in block]
+        for text in (README, CHINESE)
+    ]
+    assert code[0] == code[1] and len(code[0]) == 1
+    exec(compile(code[0][0], "README.md", "exec"), {})
+    loaded = mytrain.data.load("my_letters", tmp_path / "tensorflow_datasets")
+    assert loaded.characters == [*model.CHARACTERS]
+    labels = [*loaded.train[1], *loaded.validation[1]]
+    assert sorted(loaded.characters[label] for label in labels) == sorted(characters)
 
 
 def test_requirements_cover_the_imports():
