@@ -17,6 +17,7 @@ import io
 import itertools
 import os
 import re
+import shutil
 import stat
 import urllib.parse
 import zlib
@@ -52,12 +53,12 @@ def save_answers(entries, folders):
                 folders[folder] = Answers(folder)
             if folders[folder] is None:
                 continue
-            path = folders[folder].place(source, entry.readings[0][0])
+            path, earlier = folders[folder].place(source, entry.readings[0][0])
         except OSError as error:
             failures.append((error.filename, f"answers are not saved: {error.strerror}"))
             continue
         try:
-            _save(path, source, entry.content)
+            _save(path, source, entry.content, earlier)
         except OSError as error:
             failures.append((path, f"not saved: {error.strerror}"))
     return failures
@@ -80,9 +81,9 @@ class Answers:
             self.ours[source].append(name)
 
     def place(self, source, character):
-        """The path for a new answer, free; what an earlier run answered is removed."""
-        for name in self.ours.pop(source, []):
-            (self.folder / name).unlink(missing_ok=True)
+        """(path for a new answer, paths of an earlier run's answers, whose place it takes)."""
+        earlier = self.ours.pop(source, [])
+        for name in earlier:
             self.taken[name.casefold()] -= 1
         safe = re.sub(r"[^\w.+-]", lambda match: f"%{ord(match[0]):02X}", character)
         stem = f"{safe}_{Path(source).stem}"
@@ -90,18 +91,29 @@ class Answers:
         names = (f"{stem}{ending}.png" for ending in endings)
         free = next(name for name in names if not self.taken[name.casefold()])
         self._take(free, source)
-        return self.folder / free
+        return self.folder / free, [self.folder / name for name in earlier]
 
 
-def _save(path, source, content):
-    """Writes a PNG file, never over another, with the names of the answer and of the picture."""
+def _save(path, source, content, earlier):
+    """Writes a PNG file, never over another, with the names of the answer and of the picture.
+
+    The answers of an earlier run go once it is whole, and stay where the disk is full.
+    """
     if not content:
         raise OSError(errno.EINVAL, "no PNG file can be made of it", str(path))
     names = (urllib.parse.quote(os.fsencode(name), safe="") for name in (path.name, source))
     chunk = TEXT_CHUNK + "/".join(names).encode()
     length, check = len(chunk) - 4, zlib.crc32(chunk)
     chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
-    write_new(path, content[:PNG_HEAD] + chunk + content[PNG_HEAD:])
+    content = content[:PNG_HEAD] + chunk + content[PNG_HEAD:]
+    if not earlier:
+        write_new(path, content)
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    write_new(part, content)
+    for old in earlier:
+        old.unlink(missing_ok=True)
+    part.rename(path)
 
 
 def source_of(path):
@@ -194,9 +206,23 @@ def check_output(path, inputs):
     write_whole(path, None)
 
 
+def _stream(path):
+    """1 or 2 where the path is what standard output or error go to, /dev/stdout say; else None."""
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(path), os.fstat(number)):
+                return number
+    return None
+
+
 def write_whole(path, content):
     """Writes a file that appears only once it is whole; with None it only tries whether it can."""
-    if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout
+    if stream := _stream(path):  # may be a file that the user redirects to
+        if content is not None:
+            with open(stream, "wb", closefd=False) as file:
+                file.write(content)
+        return
+    if os.path.exists(path) and not os.path.isfile(path):  # a device
         if os.path.isdir(path):
             raise IsADirectoryError(None, "a folder")
         if content is not None:
@@ -207,6 +233,8 @@ def write_whole(path, content):
     try:
         with part.open("xb") as file:
             file.write(content or b"")
+        if os.path.exists(target):
+            shutil.copymode(target, part)
         if content is not None:
             part.replace(target)
     finally:

@@ -158,6 +158,10 @@ def parse(argv):
         parser.error("--draw goes with --weights and --charset only")
     if options.sheet and not options.sheet.lower().endswith(".png"):
         parser.error("--sheet: the file's name must end in .png")
+    if options.sheet and options.csv:
+        files = [os.path.realpath(path).casefold() for path in (options.csv, options.sheet)]
+        if files[0] == files[1]:
+            parser.error("--csv and --sheet: one file cannot be both")
     return options
 
 

@@ -158,8 +158,8 @@ def _eight_bits(picture):
         raise PictureError("blank: no ink found")
     values = np.where(finite, values, np.median(values[finite])).clip(0)
     top = values.max()
-    scale = 255 if top <= 1 else 1 if top <= 255 else 255 / top  # floats are in [0, 1] as a rule
-    return (values * scale).clip(0, 255).astype(np.uint8)
+    # Floats are in [0, 1] as a rule, but for what shines.
+    return (values * (255 / max(top, 1))).clip(0, 255).astype(np.uint8)
 
 
 def _composited(picture):

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import itertools
 import json
@@ -462,6 +463,51 @@ def test_names_that_collide_are_numbered_and_stay(run, tmp_path):
         assert len(now) == len({name.casefold() for name in now}) == len(names)
     sources = [answers.source_of(tmp_path / "in" / "predictions" / name) for name in now]
     assert sorted(sources) == sorted(names)
+
+
+def test_an_answer_stays_where_the_new_one_cannot_be_written(run, tmp_path, monkeypatch):
+    write_picture(tmp_path / "notes" / "x.png", "L")
+    run("notes")
+    (answer,) = (tmp_path / "notes" / "predictions").iterdir()
+    before = answer.read_bytes()
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(answers, "write_new", full)
+    code, _, errors = run("notes")
+    assert code == 1 and "No space left" in errors[-1]
+    assert [*(tmp_path / "notes" / "predictions").iterdir()] == [answer]
+    assert answer.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no /dev/stdout")
+def test_a_csv_on_redirected_standard_output_is_appended(weights, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    log = tmp_path / "log.txt"
+    log.write_text("earlier\n")
+    command = [sys.executable, ROOT / "demo.py", "x.png", "--no-window", "--csv", "/dev/stdout"]
+    with log.open("a") as out:
+        subprocess.run([*command, "--weights", weights], cwd=tmp_path, stdout=out, check=True)
+    lines = log.read_text().splitlines()
+    assert lines[0] == "earlier" and "1 read" in lines[-3]
+    assert lines[-2].startswith("file,character") and lines[-1].startswith("x.png,")
+
+
+def test_csv_and_sheet_in_one_file_are_refused(run, tmp_path, capsys):
+    write_picture(tmp_path / "x.png", "L")
+    with pytest.raises(SystemExit):
+        run("x.png", "--csv", "both.png", "--sheet", tmp_path / "both.png")
+    assert "one file cannot be both" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such permissions")
+def test_a_csv_written_again_keeps_its_permissions(run, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    (tmp_path / "out.csv").write_text("old")
+    (tmp_path / "out.csv").chmod(0o600)
+    run("x.png", "--csv", "out.csv")
+    assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o600
 
 
 def test_own_answers_are_not_read_again(run, tmp_path):

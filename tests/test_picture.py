@@ -20,7 +20,7 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from picture import PictureError, convert, read_picture, to_emnist
+from picture import PictureError, convert, decode, read_picture, to_emnist
 
 # --------------------------------------------------------------------------------- drawn glyphs
 
@@ -657,3 +657,15 @@ def test_reading_in_threads_gives_the_console_back(tmp_path):
         list(threads.map(read, range(400)))
     after = os.fstat(2)
     assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
+
+
+def test_a_float_picture_may_shine():
+    page = np.full((60, 60), 0.9, np.float32)
+    page[15:45, 26:34] = 0.1
+    page[2, 2] = 1.3
+    done, data = cv2.imencode(".pfm", page)
+    assert done
+    image = to_emnist(decode(data.ravel()))
+    page[2, 2] = 1
+    plain = to_emnist(decode(cv2.imencode(".pfm", page)[1].ravel()))
+    assert np.abs(image - plain).mean() < 0.05 and image.max() > 0.9
