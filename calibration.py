@@ -6,6 +6,7 @@ Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2
 import numpy as np
 
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures looked between
+FEWEST = 30  # images: of fewer, one with a wrong label can make every answer unsure
 BINS = 15  # of equal width, for the calibration error
 
 
@@ -17,12 +18,12 @@ def fit_temperature(probabilities, labels):
         labels: int (n,).
 
     Returns:
-        T, float: above 1 where the network is too sure of itself. 1 where nothing tells, as when
-        every image is read right: T would go to its limit.
+        T, float: above 1 where the network is too sure of itself. 1 where nothing tells, as with
+        fewer than FEWEST images, or when every image is read right: T would go to its limit.
     """
     logits = np.log(np.maximum(probabilities, 1e-30).astype(np.float64))  # up to a constant a row
     wanted = logits[np.arange(len(labels)), labels].mean()
-    if (logits.argmax(axis=1) == labels).all():
+    if len(labels) < FEWEST or (logits.argmax(axis=1) == labels).all():
         return 1.0
     # The likelihood has one peak in 1/T: where the expected logit is the label's.
     low, high = 1 / HOTTEST, 1 / COLDEST

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import itertools
+import os
 import shutil
 import sys
 import time
@@ -29,7 +30,7 @@ EVERY = 100  # steps between two points of the curves by step
 LOOKED_AT = 10_000  # validation images at most for the pictures: the rest would say the same
 SHOWN = 24  # surest errors, augmented samples
 COMPARED = (  # the settings that TensorBoard's HParams tab puts side by side
-    "model dataset epochs steps_per_epoch batch_size learning_rate dropout seed precision"
+    "model dataset steps_per_epoch batch_size learning_rate dropout seed precision"
 ).split()
 
 
@@ -328,7 +329,7 @@ class Console(keras.callbacks.Callback):
                 f"  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
             )
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r{line[:width]:<{width}}", end="", flush=True)
+            self._print(f"\r{line[:width]:<{width}}", end="")
 
     def on_epoch_end(self, epoch, logs=None):
         self._say(
@@ -341,7 +342,16 @@ class Console(keras.callbacks.Callback):
     def _say(self, text):
         """A line that stays; on a screen it takes the place of the line that follows."""
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r{text:<{width}}" if self.live else text, flush=True)
+        self._print(f"\r{text:<{width}}" if self.live else text)
+
+    def _print(self, text, end="\n"):
+        """Training goes on where nobody reads it any more, or its file's disk is full."""
+        try:
+            print(text, end=end, flush=True)
+        except OSError:
+            self.live = False
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def bar(share):

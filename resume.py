@@ -315,17 +315,29 @@ def place(folder, log_folder):
 
 
 def is_copy(folder, log_folder, state):
-    """Whether the log folder is that of another folder's run, from which this one was copied."""
-    if not state.place:
+    """Whether the log folder is that of another folder's run, from which this one was copied.
+
+    Where the original is no longer there, this one was moved, unless the logs tell of more.
+    """
+    if not state.place or state.place[1] != str(log_folder.resolve()):
         return False
-    original, logs = map(Path, state.place)
+    original = Path(state.place[0])
     try:
-        if logs != log_folder.resolve() or original.samefile(folder):
+        if original.samefile(folder):
             return False
         newest = max(original.glob("state-*.json"))
-        return json.loads(newest.read_text("utf-8"))["log_name"] == state.log_name
-    except (OSError, *_DAMAGE):  # it is there no more: this one was moved
-        return False
+        if json.loads(newest.read_text("utf-8"))["log_name"] == state.log_name:
+            return True
+    except (OSError, *_DAMAGE):
+        pass
+    return any(
+        path.stat().st_size > state.log_sizes.get(path.relative_to(log_folder).as_posix(), 0)
+        for path in log_files(log_folder)
+    )
+
+
+def log_files(log_folder):
+    return sorted(log_folder.glob("**/events.out.tfevents.*"))
 
 
 def file_digest(path):

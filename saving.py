@@ -194,7 +194,7 @@ class Recorder(keras.callbacks.Callback):
         self.flush_logs()
         self.state.log_sizes = {
             path.relative_to(self.log_folder).as_posix(): path.stat().st_size
-            for path in self._log_files()
+            for path in resume.log_files(self.log_folder)
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -226,13 +226,10 @@ class Recorder(keras.callbacks.Callback):
         if signal_number is not None:
             raise Stopped(signal_number)
 
-    def _log_files(self):
-        return sorted(self.log_folder.glob("**/events.out.tfevents.*"))
-
     def _cut_back_logs(self):
-        if self.state.log_sizes and not self._log_files():
+        if self.state.log_sizes and not resume.log_files(self.log_folder):
             print(f"{self.log_folder}: the curves so far are not there; they go on from here")
-        for path in self._log_files():
+        for path in resume.log_files(self.log_folder):
             size = self.state.log_sizes.get(path.relative_to(self.log_folder).as_posix())
             try:
                 if size is None:

@@ -34,9 +34,16 @@ def test_a_network_that_is_never_wrong_keeps_its_confidence():
 
 
 def test_a_network_that_is_surely_wrong_gets_the_highest_temperature():
-    probabilities = np.eye(3, dtype=np.float32)
-    hottest = calibration.fit_temperature(probabilities, np.array([1, 2, 0]))
+    probabilities = np.tile(np.eye(3, dtype=np.float32), (10, 1))
+    hottest = calibration.fit_temperature(probabilities, np.array([1, 2, 0] * 10))
     assert hottest == pytest.approx(calibration.HOTTEST, rel=0.01)
+
+
+def test_a_few_images_do_not_set_the_temperature():
+    probabilities = np.array([[0.9, 0.1]] * 29 + [[0.001, 0.999]])
+    labels = np.zeros(30, int)  # the last one is wrong, or was labelled so
+    assert calibration.fit_temperature(probabilities[1:], labels[1:]) == 1
+    assert calibration.fit_temperature(probabilities, labels) > 1
 
 
 def test_the_calibration_error_by_hand():

@@ -226,6 +226,29 @@ def test_a_copy_goes_on_without_the_original_s_curves(copy, emnist_dir, capsys):
     assert len(runs) == 2
     shutil.rmtree(runs[1])
     assert curves(copy) == longer
+    # Also where the original was renamed since.
+    shutil.rmtree(copy / "tried")
+    shutil.copytree(copy / "checkpoints", copy / "tried")
+    more["epochs"] = 5
+    assert mytrain.train(**more) == 0
+    longer = curves(copy)
+    run_folder(copy).rename(copy / "checkpoints" / "renamed")
+    assert mytrain.train(**(more | {"checkpoint_dir": copy / "tried"})) == 0
+    shutil.rmtree(max(run.parent for run in (copy / "tblogs").glob("LeNet/*/train")
+                      if run.parent != runs[0]))  # fmt: skip
+    assert curves(copy) == longer
+
+
+def test_it_goes_on_where_nobody_reads_its_lines_any_more(emnist_dir, tmp_path):
+    """As in `mytrain.py | head`."""
+    line = command(**settings(emnist_dir, tmp_path))
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while not run.stdout.readline().startswith("  logs"):
+            assert run.poll() is None
+        run.stdout.close()
+        errors = run.stderr.read()
+    assert run.returncode == 0 and "Traceback" not in errors, errors
+    assert newest_state(tmp_path)[0]["epoch"] == 2
 
 
 def test_fresh_moves_the_old_run_aside(copy, emnist_dir):
