@@ -248,12 +248,19 @@ def _prepare(name, data_dir):
     """Makes sure that the data is there; returns its DatasetInfo."""
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-        builder.download_and_prepare()
     except tfds.core.DatasetNotFoundError:
         raise DataError(
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
             f"{data_dir} (--dataset, --data_dir)"
         ) from None
+    except (ValueError, AssertionError) as error:
+        known = [config.name for config in tfds.builder_cls(name.split("/")[0]).BUILDER_CONFIGS]
+        raise DataError(
+            f"{name}: no such configuration or version"
+            + (f"; there are {', '.join(known)}" if known else "")
+        ) from error
+    try:
+        builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or pip raised
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise DataError(

@@ -152,6 +152,13 @@ def test_unknown_name_is_one_line(tmp_path):
     assert "\n" not in str(failure.value)
 
 
+def test_an_unknown_configuration_is_one_line(emnist_dir):
+    with pytest.raises(data.DataError) as error:
+        data.load("emnist/capital", emnist_dir)
+    assert "no such configuration or version; there are byclass, bymerge" in str(error.value)
+    assert "by hand" not in str(error.value)
+
+
 def test_damaged_data_is_named(emnist_dir, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(emnist_dir / "emnist", copy / "emnist")

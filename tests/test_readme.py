@@ -124,6 +124,9 @@ def test_its_code_makes_a_dataset_of_a_folder_of_pictures(tmp_path, monkeypatch)
     ]
     assert code[0] == code[1] and len(code[0]) == 1
     exec(compile(code[0][0], "README.md", "exec"), {})
+    mine.rename(mine.with_name("8_again.png"))
+    characters = characters[:-1] + "8"
+    exec(compile(code[0][0], "README.md", "exec"), {})
     loaded = mytrain.data.load("my_letters", tmp_path / "tensorflow_datasets")
     assert loaded.characters == [*model.CHARACTERS]
     labels = [*loaded.train[1], *loaded.validation[1]]
