@@ -15,21 +15,25 @@ from pathlib import Path
 
 from quiet import quiet_libraries
 
-with quiet_libraries(gpu=True):
-    import keras
-    import tensorflow as tf
+try:
+    with quiet_libraries(gpu=True):
+        import keras
+        import tensorflow as tf
 
-    import calibration
-    import data
-    import devices
-    import machines
-    import recipe
-    import report
-    import resume
-    import saving
-    import scores
-    import weights as weights_file
-    from model import INPUT_SHAPE, MODELS
+        import calibration
+        import data
+        import devices
+        import machines
+        import recipe
+        import report
+        import resume
+        import saving
+        import scores
+        import weights as weights_file
+        from model import INPUT_SHAPE, MODELS
+except KeyboardInterrupt:  # in these seconds nothing was begun
+    print("Stopped.", file=sys.stderr)
+    sys.exit(130)
 
 HERE = Path(__file__).parent
 # Whose messages are for the user.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import conftest
 import numpy as np
@@ -237,6 +238,16 @@ def test_a_copy_goes_on_without_the_original_s_curves(copy, emnist_dir, capsys):
     shutil.rmtree(max(run.parent for run in (copy / "tblogs").glob("LeNet/*/train")
                       if run.parent != runs[0]))  # fmt: skip
     assert curves(copy) == longer
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what is loaded")
+def test_ctrl_c_while_tensorflow_is_loaded_is_one_line(tmp_path):
+    run = subprocess.Popen(command(checkpoint_dir=tmp_path), stderr=subprocess.PIPE, text=True)
+    while f"{os.sep}tensorflow{os.sep}" not in Path(f"/proc/{run.pid}/maps").read_text():
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    assert run.communicate()[1].splitlines() == ["Stopped."] and run.returncode == 130
+    assert not [*tmp_path.iterdir()]
 
 
 def test_it_goes_on_where_nobody_reads_its_lines_any_more(emnist_dir, tmp_path):
