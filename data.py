@@ -254,11 +254,9 @@ def _prepare(name, data_dir):
             f"{data_dir} (--dataset, --data_dir)"
         ) from None
     except (ValueError, AssertionError) as error:
-        known = [config.name for config in tfds.builder_cls(name.split("/")[0]).BUILDER_CONFIGS]
-        raise DataError(
-            f"{name}: no such configuration or version"
-            + (f"; there are {', '.join(known)}" if known else "")
-        ) from error
+        known = [config.name for config in tfds.builder_cls("emnist").BUILDER_CONFIGS]
+        there = f"; of emnist there are {', '.join(known)}" if name.startswith("emnist") else ""
+        raise DataError(f"{name!r}: no such dataset, configuration or version{there}") from error
     try:
         builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or pip raised

@@ -152,11 +152,13 @@ def test_unknown_name_is_one_line(tmp_path):
     assert "\n" not in str(failure.value)
 
 
-def test_an_unknown_configuration_is_one_line(emnist_dir):
+@pytest.mark.parametrize("name", ["emnist/capital", "emnist:9.9.9", "a//b", "foo bar", "../x", ""])
+def test_a_name_that_cannot_be_is_one_line_and_no_failed_download(name, emnist_dir):
     with pytest.raises(data.DataError) as error:
-        data.load("emnist/capital", emnist_dir)
-    assert "no such configuration or version; there are byclass, bymerge" in str(error.value)
-    assert "by hand" not in str(error.value)
+        data.load(name, emnist_dir)
+    message = str(error.value)
+    assert message.startswith(repr(name)) and "\n" not in message
+    assert ("there are byclass, bymerge" in message) == name.startswith("emnist")
 
 
 def test_damaged_data_is_named(emnist_dir, tmp_path):
