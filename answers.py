@@ -109,11 +109,11 @@ def _save(path, source, content, earlier):
     if not earlier:
         write_new(path, content)
         return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    write_new(part, content)
+    last = earlier.pop()
+    write_whole(last, content)
     for old in earlier:
         old.unlink(missing_ok=True)
-    part.rename(path)
+    last.rename(path)
 
 
 def source_of(path):
@@ -231,8 +231,7 @@ def write_whole(path, content):
     target = os.path.realpath(path)  # a link stays a link
     part = Path(f"{target}.{os.getpid()}.part")
     try:
-        with part.open("xb") as file:
-            file.write(content or b"")
+        write_new(part, content or b"")
         if os.path.exists(target):
             shutil.copymode(target, part)
         if content is not None:

@@ -254,8 +254,8 @@ def _prepare(name, data_dir):
             f"{data_dir} (--dataset, --data_dir)"
         ) from None
     except (ValueError, AssertionError) as error:
-        known = [config.name for config in tfds.builder_cls("emnist").BUILDER_CONFIGS]
-        there = f"; of emnist there are {', '.join(known)}" if name.startswith("emnist") else ""
+        known = f"; of emnist there are {', '.join(_EMNIST_CHARACTERS)}"
+        there = known if name.startswith("emnist") else ""
         raise DataError(f"{name!r}: no such dataset, configuration or version{there}") from error
     try:
         builder.download_and_prepare()

@@ -174,9 +174,9 @@ def train(
                 held.close()
                 aside = resume.move_aside(folder)
                 if weights and not weights.exists():  # they were the old run's
-                    now = [path for path in aside.rglob("*.weights.h5")
-                           if resume.file_digest(path) == settings["weights"]]  # fmt: skip
-                    print(f"--weights is {now[0]} now: name it so to go on.")
+                    files, digest = aside.rglob("*.weights.h5"), settings["weights"]
+                    now = next(path for path in files if resume.file_digest(path) == digest)
+                    print(f"--weights is {now} now: name it so to go on.")
                 held.enter_context(resume.open_folder(folder))
             return resume.State(
                 settings=settings,
@@ -189,11 +189,11 @@ def train(
         machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
         report.print_start(folder, state, epochs)
         state.epochs = epochs
-        log_folder = log_dir / model / state.log_name
-        if machines.is_first() and resume.is_copy(folder, log_folder, state):
+        logs = log_dir / model
+        if machines.is_first() and resume.is_copy(folder, logs / state.log_name, state):
             print(f"A copy of {state.place[0]}: its curves stay its own, new ones begin here.")
-            state.log_name, state.log_sizes = report.new_log_name(log_dir / model, loaded.name), {}
-            log_folder = log_dir / model / state.log_name
+            state.log_name, state.log_sizes = report.new_log_name(logs, loaded.name), {}
+        log_folder = logs / state.log_name
         state.place = resume.place(folder, log_folder)
         report.print_settings(loaded, settings, epochs, log_folder)
 

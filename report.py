@@ -29,9 +29,8 @@ import scores
 EVERY = 100  # steps between two points of the curves by step
 LOOKED_AT = 10_000  # validation images at most for the pictures: the rest would say the same
 SHOWN = 24  # surest errors, augmented samples
-COMPARED = (  # the settings that TensorBoard's HParams tab puts side by side
-    "model dataset steps_per_epoch batch_size learning_rate dropout seed precision"
-).split()
+# The settings that TensorBoard's HParams tab puts side by side; not the epochs, which may grow.
+COMPARED = "model dataset steps_per_epoch batch_size learning_rate dropout seed precision".split()
 
 
 def _guarded(hook):

@@ -311,6 +311,7 @@ def check_settings(folder, state, settings, epochs):
 
 
 def place(folder, log_folder):
+    """Where a run is, as its states say it: the two folders' full paths, for `is_copy`."""
     return [str(path.resolve()) for path in (folder, log_folder)]
 
 
@@ -330,14 +331,13 @@ def is_copy(folder, log_folder, state):
             return True
     except (OSError, *_DAMAGE):
         pass
-    return any(
-        path.stat().st_size > state.log_sizes.get(path.relative_to(log_folder).as_posix(), 0)
-        for path in log_files(log_folder)
-    )
+    return any(size > state.log_sizes.get(name, 0) for name, size in log_sizes(log_folder).items())
 
 
-def log_files(log_folder):
-    return sorted(log_folder.glob("**/events.out.tfevents.*"))
+def log_sizes(log_folder):
+    """TensorBoard's files in a log folder, as their names within it, and their sizes in bytes."""
+    files = sorted(log_folder.glob("**/events.out.tfevents.*"))
+    return {path.relative_to(log_folder).as_posix(): path.stat().st_size for path in files}
 
 
 def file_digest(path):

@@ -192,10 +192,7 @@ class Recorder(keras.callbacks.Callback):
             raise NotFinite
         self.failed = True
         self.flush_logs()
-        self.state.log_sizes = {
-            path.relative_to(self.log_folder).as_posix(): path.stat().st_size
-            for path in resume.log_files(self.log_folder)
-        }
+        self.state.log_sizes = resume.log_sizes(self.log_folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             resume.write_state(self.folder, self.state)
@@ -227,14 +224,15 @@ class Recorder(keras.callbacks.Callback):
             raise Stopped(signal_number)
 
     def _cut_back_logs(self):
-        if self.state.log_sizes and not resume.log_files(self.log_folder):
+        found = resume.log_sizes(self.log_folder)
+        if self.state.log_sizes and not found:
             print(f"{self.log_folder}: the curves so far are not there; they go on from here")
-        for path in resume.log_files(self.log_folder):
-            size = self.state.log_sizes.get(path.relative_to(self.log_folder).as_posix())
+        for name, now in found.items():
+            path, size = self.log_folder / name, self.state.log_sizes.get(name)
             try:
                 if size is None:
                     path.unlink()
-                elif path.stat().st_size > size:
+                elif now > size:
                     os.truncate(path, size)
             except OSError as error:
                 print(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")

@@ -211,33 +211,33 @@ def test_fewer_epochs_than_planned_are_refused(copy, emnist_dir):
         mytrain.train(**settings(emnist_dir, copy, epochs=1))
 
 
-def test_a_copy_goes_on_without_the_original_s_curves(copy, emnist_dir, capsys):
+def test_a_copy_goes_on_without_the_original_s_curves(emnist_dir, tmp_path, capsys):
     """Only the checkpoints are copied; both runs then write below the same log folder."""
-    more = settings(emnist_dir, copy, epochs=3)
+    more = settings(emnist_dir, tmp_path, epochs=1, steps_per_epoch=2)
     assert mytrain.train(**more) == 0
-    shutil.copytree(copy / "checkpoints", copy / "tried")
-    more["epochs"] = 4
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "tried")
+    more["epochs"] = 2
     assert mytrain.train(**more) == 0
-    longer = curves(copy)
-    assert [step for step, _ in longer["train", "epoch_loss"]] == [0, 1, 2, 3]
+    longer = curves(tmp_path)
+    assert [step for step, _ in longer["train", "epoch_loss"]] == [0, 1]
     capsys.readouterr()
-    assert mytrain.train(**(more | {"checkpoint_dir": copy / "tried"})) == 0
-    assert f"A copy of {run_folder(copy).resolve()}" in capsys.readouterr().out
-    runs = sorted((copy / "tblogs" / "LeNet").iterdir(), key=lambda run: run.stat().st_ctime)
+    assert mytrain.train(**(more | {"checkpoint_dir": tmp_path / "tried"})) == 0
+    assert f"A copy of {run_folder(tmp_path).resolve()}" in capsys.readouterr().out
+    runs = sorted((tmp_path / "tblogs" / "LeNet").iterdir(), key=lambda run: run.stat().st_ctime)
     assert len(runs) == 2
     shutil.rmtree(runs[1])
-    assert curves(copy) == longer
+    assert curves(tmp_path) == longer
     # Also where the original was renamed since.
-    shutil.rmtree(copy / "tried")
-    shutil.copytree(copy / "checkpoints", copy / "tried")
-    more["epochs"] = 5
+    shutil.rmtree(tmp_path / "tried")
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "tried")
+    more["epochs"] = 3
     assert mytrain.train(**more) == 0
-    longer = curves(copy)
-    run_folder(copy).rename(copy / "checkpoints" / "renamed")
-    assert mytrain.train(**(more | {"checkpoint_dir": copy / "tried"})) == 0
-    shutil.rmtree(max(run.parent for run in (copy / "tblogs").glob("LeNet/*/train")
-                      if run.parent != runs[0]))  # fmt: skip
-    assert curves(copy) == longer
+    longer = curves(tmp_path)
+    run_folder(tmp_path).rename(tmp_path / "checkpoints" / "renamed")
+    assert mytrain.train(**(more | {"checkpoint_dir": tmp_path / "tried"})) == 0
+    (new,) = set((tmp_path / "tblogs" / "LeNet").iterdir()) - {runs[0]}
+    shutil.rmtree(new)
+    assert curves(tmp_path) == longer
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what is loaded")
