@@ -674,7 +674,7 @@ def test_many_steps_at_once_train_what_single_ones_train(whole, emnist_dir, tmp_
     assert called == [4] and newest_state(tmp_path)[0]["step"] == 8
     monkeypatch.setattr(mytrain, "STEPS_AT_ONCE", 10)
     assert mytrain.train(**settings(emnist_dir, tmp_path)) == 0
-    assert called[1:] == [*range(12, 41, 4), *range(4, 41, 4)]
+    assert called[1:] == [*range(16, 41, 8), *range(8, 41, 8)]
     # The description of the network tells how many steps at once.
     monkeypatch.setattr(sys.modules[__name__], "CHANGING", CHANGING | {"keras"})
     assert_same_run(tmp_path, whole)
