@@ -196,6 +196,12 @@ def test_colours_that_grey_or_polarity_would_lose(ink, paper):
     assert difference(to_emnist(picture), reference("a")) < TOLERANCE
 
 
+def test_strokes_of_several_colours_of_which_no_channel_shows_all():
+    ink = np.repeat([[(0, 255, 255)], [(255, 0, 255)], [(255, 255, 0)]], (75, 70, 75), axis=0)
+    picture = flat(paint(place(draw("8", 150), 220, 220), ink, (255, 255, 255)))
+    assert difference(to_emnist(picture), reference("8")) < TOLERANCE
+
+
 @examples
 @given(st.sampled_from(GLYPHS), colour, st.booleans())
 def test_the_same_glyph_with_or_without_transparency(character, ink, premultiplied):
