@@ -28,6 +28,7 @@ from ink import NoInk, find_ink, resized
 from pieces import box, grown, label_pieces, stroke_width
 
 # Reading
+HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"hevc")}
 MAX_BYTES = 256 * 2**20  # 64 megapixels of uncompressed BGR are 192 MB
 
 # EMNIST's framing, measured on 10,000 of its digits; px of the 28x28 image
@@ -72,17 +73,24 @@ def decode(data):
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in str(error):
             raise PictureError(f"too large: more than {MAX_MEGAPIXELS} megapixels") from None
-        raise PictureError("not a picture that OpenCV can read") from None
+        raise PictureError(_not_readable(data)) from None
     except MemoryError:
         raise PictureError("too large: not enough memory") from None
     if picture is None or picture.size == 0:
-        raise PictureError("not a picture that OpenCV can read")
+        raise PictureError(_not_readable(data))
     height, width = picture.shape[:2]
     if height * width > MAX_MEGAPIXELS * 10**6:  # cv2 was imported first, without the limit
         raise PictureError(f"too large: more than {MAX_MEGAPIXELS} megapixels")
     picture = _composited(_eight_bits(picture))
     exif = [b.tobytes() for k, b in zip(kinds, blobs) if k == cv2.IMAGE_METADATA_EXIF]
     return _turned(picture, _exif_orientation(exif[0]) if exif else 1)
+
+
+def _not_readable(data):
+    """Why OpenCV reads no picture in these bytes; many a phone's camera writes what it cannot."""
+    if data[4:12].tobytes() in HEIC:
+        return "a HEIC picture, which OpenCV cannot read: save it as JPEG or PNG"
+    return "not a picture that OpenCV can read"
 
 
 def read_bytes(path):

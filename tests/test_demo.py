@@ -260,6 +260,7 @@ def test_a_folder_of_bad_files_gives_a_line_each(run, tmp_path):
         "blank.png": encoded(np.full((50, 50, 3), 255, np.uint8)),
         "bomb.png": whole[:12] + huge + zlib.crc32(huge).to_bytes(4, "big") + whole[33:],
         "pickle.png": pickle.dumps({"a": 1}),
+        "phone.HEIC": b"\0\0\0\x18ftypheic" + bytes(100),
     }
     for name, content in bad.items():
         (folder / name).write_bytes(content)
