@@ -23,7 +23,7 @@ SHADOW_WINDOW = 0.12  # of the shorter side: wider than a pen's stroke
 SHARP = 0.25  # of a wide part's depth, its rim's step over 2 % of the picture: less is a shadow
 MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
-ALIKE = 0.1  # of the widest channel's range: what another tells besides, where it is left out
+ALIKE = 0.1  # of a channel's range: another that tells less besides is left out
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # ink's mean strength in units of the paper's root mean square, at least
 FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
@@ -131,7 +131,15 @@ def _find_ink(work, large, where=None):
         ink: (h, w) float32, coverage in [0, 1], soft at the rims.
         mask: (h, w) bool, the pieces of the character and their soft rims.
     """
-    strength, noise = _ink_strength(work, large)
+    try:
+        return _look(work, large, where, ALIKE)
+    except NoInk:  # or ink of a faint colour, beside an edge much deeper than it
+        return _look(work, large, where, 0)
+
+
+def _look(work, large, where, alike):
+    """`_find_ink` in those channels that `alike` leaves; see `_telling`."""
+    strength, noise = _ink_strength(work, large, alike)
     if where is not None:
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
@@ -159,11 +167,12 @@ def _find_ink(work, large, where=None):
     return ink, grown(kept, 2) & ~others
 
 
-def _ink_strength(work, large):
+def _ink_strength(work, large, alike):
     """How far each pixel is from its local background, towards the ink's colour.
 
     Args:
         work, large: from `_seen`.
+        alike: as for `_telling`.
 
     Returns:
         strength: (h, w) float32, 0 on paper, in grey levels of evenly lit paper.
@@ -175,7 +184,7 @@ def _ink_strength(work, large):
     lights = [_light(small) for small in smalls]
     flats = [small - light for small, light in zip(smalls, lights)]
     strength = np.zeros((height, width), np.float32)
-    for k in _telling(flats):  # the channel that tells most counts: blue for yellow on white
+    for k in _telling(flats, alike):  # the channel that tells most counts: blue for yellow on white
         plane, light = cv2.extractChannel(work, k), lights[k]
         sign = _side(flats[k], light, plane if large else None)
         paper = _without_ink(sign * flats[k], large) + sign * light
@@ -193,13 +202,14 @@ def _ink_strength(work, large):
     return np.maximum(strength, 0, out=strength), noise
 
 
-def _telling(flats):
+def _telling(flats, alike):
     """The channels worth a look: the one of the widest range, and whichever is not much like it.
 
     Of ink of one colour on paper of one colour, and of anything grey, one channel tells all.
 
     Args:
         flats: list of (h, w) float32, the channels in even light.
+        alike: share of the widest range; what tells no more than that besides is left out.
 
     Returns:
         list of int, indices into `flats`.
@@ -209,7 +219,7 @@ def _telling(flats):
     first = int(np.argmax(ranges))
     widest, square = centred[first], max(centred[first] @ centred[first], 1e-6)
     told = [np.ptp(c - (c @ widest / square) * widest) for c in centred]
-    return [k for k in range(len(flats)) if k == first or told[k] > ALIKE * ranges[first]]
+    return [k for k in range(len(flats)) if k == first or told[k] > alike * ranges[first]]
 
 
 def _without_ink(channel, large):

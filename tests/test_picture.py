@@ -196,6 +196,15 @@ def test_colours_that_grey_or_polarity_would_lose(ink, paper):
     assert difference(to_emnist(picture), reference("a")) < TOLERANCE
 
 
+@pytest.mark.parametrize("faintness", [12, 18, 30])
+def test_faint_ink_of_a_colour_beside_a_dark_edge(faintness):
+    """Only blue tells of it, and the edge is much deeper there."""
+    page = paint(place(draw("a", 200), 400, 500), (235 - faintness, 235, 235), (235,) * 3)
+    page[:, -20:] = 30
+    image = to_emnist(photograph(page, noise=1))
+    assert difference(image, reference("a")) < TOLERANCE
+
+
 def test_strokes_of_several_colours_of_which_no_channel_shows_all():
     ink = np.repeat([[(0, 255, 255)], [(255, 0, 255)], [(255, 255, 0)]], (75, 70, 75), axis=0)
     picture = flat(paint(place(draw("8", 150), 220, 220), ink, (255, 255, 255)))
