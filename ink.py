@@ -205,7 +205,9 @@ def _ink_strength(work, large, alike):
 def _telling(flats, alike):
     """The channels worth a look: the one of the widest range, and whichever is not much like it.
 
-    Of ink of one colour on paper of one colour, and of anything grey, one channel tells all.
+    Of ink of one colour on paper of one colour, and of anything grey, one channel tells all; what
+    another adds weakly would not count as ink beside it. Of pictures of 200 to 600 px 1.4 channels
+    are looked at, not 2.8, in three quarters of the time.
 
     Args:
         flats: list of (h, w) float32, the channels in even light.

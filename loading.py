@@ -28,10 +28,9 @@ import numpy as np
 import answers
 from weights import printable
 
-ENDINGS = frozenset(  # what OpenCV decodes
+ENDINGS = frozenset(  # what OpenCV decodes; and HEIC, which it does not: it is named then
     ".avif .bmp .dib .exr .gif .hdr .jfif .jif .jp2 .jpe .jpeg .jpg .pam .pbm .pfm .pgm .pic .png "
-    ".pnm .ppm .pxm .ras .sr .tif .tiff .webp "
-    ".heic .heif".split()  # which it does not, but people have: so that they are told
+    ".pnm .ppm .pxm .ras .sr .tif .tiff .webp .heic .heif".split()
 )
 BATCH = 128  # pictures; memory stays flat however many there are
 BATCH_BYTES = 256 * 2**20  # a batch of photographs ends earlier
