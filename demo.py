@@ -154,6 +154,8 @@ def parse(argv):
     add("--csv", metavar="FILE", help=text)
     add("--sheet", metavar="FILE.png", help="write all pictures and answers as one picture")
     options = parser.parse_intermixed_args(argv)  # `x.png --no-window y.png`
+    if options.csv == "":
+        parser.error("--csv: the name of a file is missing")
     if options.draw and (options.pictures or options.csv or options.sheet or options.no_window):
         parser.error("--draw goes with --weights and --charset only")
     if options.sheet and not options.sheet.lower().endswith(".png"):

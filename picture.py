@@ -28,7 +28,7 @@ from ink import NoInk, find_ink, resized
 from pieces import box, grown, label_pieces, stroke_width
 
 # Reading
-HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"hevc")}
+HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"  # brands in its first box
 MAX_BYTES = 256 * 2**20  # 64 megapixels of uncompressed BGR are 192 MB
 
 # EMNIST's framing, measured on 10,000 of its digits; px of the 28x28 image
@@ -88,7 +88,8 @@ def decode(data):
 
 def _not_readable(data):
     """Why OpenCV reads no picture in these bytes; many a phone's camera writes what it cannot."""
-    if data[4:12].tobytes() in HEIC:
+    first = data[:64].tobytes()
+    if first[4:8] == b"ftyp" and any(brand in first for brand in HEIC):
         return "a HEIC picture, which OpenCV cannot read: save it as JPEG or PNG"
     return "not a picture that OpenCV can read"
 

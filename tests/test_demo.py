@@ -773,6 +773,7 @@ def test_bad_usage_exits_with_2(capsys):
         ["--charset", "greek"],
         ["--draw", "x.png"],
         ["--sheet", "x.jpg"],
+        ["--csv", ""],
         ["--unknown"],
     ):
         with pytest.raises(SystemExit) as stopped:

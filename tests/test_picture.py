@@ -474,14 +474,15 @@ def line_of(path):
         (b"hello, world\n", "not a picture that OpenCV can read"),
         (b"\x00", "not a picture that OpenCV can read"),
         (
-            b"\0\0\0\x18ftypheic" + bytes(100),
+            b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(100),
             "a HEIC picture, which OpenCV cannot read: save it as JPEG or PNG",
         ),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "not a picture that OpenCV can read"),
         (encode(".png", PAGE)[:200], "not a picture that OpenCV can read"),
         (encode(".jpg", PAGE)[:200], "not a picture that OpenCV can read"),
         (png(8, 8, 8, 2, bytes(100)), "not a picture that OpenCV can read"),
     ],
-    ids=["empty", "text", "one byte", "heic", "png cut", "jpeg cut", "png short"],
+    ids=["empty", "text", "one byte", "heic", "avif cut", "png cut", "jpeg cut", "png short"],
 )
 def test_a_file_that_is_no_picture_gives_one_line(tmp_path, capfd, data, line):
     path = tmp_path / "x.png"
