@@ -158,7 +158,7 @@ def parse(argv):
         parser.error("--csv: the name of a file is missing")
     if options.draw and (options.pictures or options.csv or options.sheet or options.no_window):
         parser.error("--draw goes with --weights and --charset only")
-    if options.sheet and not options.sheet.lower().endswith(".png"):
+    if options.sheet is not None and not options.sheet.lower().endswith(".png"):
         parser.error("--sheet: the file's name must end in .png")
     if options.sheet and options.csv:
         files = [os.path.realpath(path).casefold() for path in (options.csv, options.sheet)]

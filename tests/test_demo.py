@@ -774,6 +774,7 @@ def test_bad_usage_exits_with_2(capsys):
         ["--draw", "x.png"],
         ["--sheet", "x.jpg"],
         ["--csv", ""],
+        ["--sheet", ""],
         ["--unknown"],
     ):
         with pytest.raises(SystemExit) as stopped:

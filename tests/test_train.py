@@ -251,14 +251,14 @@ def test_ctrl_c_while_tensorflow_is_loaded_is_one_line(tmp_path):
 
 def test_it_goes_on_where_nobody_reads_its_lines_any_more(emnist_dir, tmp_path):
     """As in `mytrain.py | head`."""
-    line = command(**settings(emnist_dir, tmp_path, **BRIEF))
+    line = command(**settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2})))
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         while not run.stdout.readline().startswith("  logs"):
             assert run.poll() is None
         run.stdout.close()
         errors = run.stderr.read()
     assert run.returncode == 0 and "Traceback" not in errors, errors
-    assert newest_state(tmp_path)[0]["epoch"] == 1
+    assert newest_state(tmp_path)[0]["epoch"] == 2
 
 
 def test_fresh_moves_the_old_run_aside(copy, emnist_dir):
@@ -459,7 +459,7 @@ def test_a_failing_disk_is_told_and_harms_nothing(whole, emnist_dir, tmp_path):
     """A limit on the size of files stands for the full disk: some fit, the states do not."""
     limited = pytest.importorskip("resource", reason="limits are a Unix thing")
     size = max(path.stat().st_size for path in run_folder(whole).glob("state-*.npz"))
-    line = command(**settings(emnist_dir, tmp_path, **BRIEF))
+    line = command(**settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2})))
     done = subprocess.run(
         line,
         capture_output=True,
@@ -543,14 +543,14 @@ def test_best_weights_that_do_not_reach_the_disk_do_not_stop_a_training(
         flush(path, *mode)
 
     monkeypatch.setattr(resume, "flush", fail_for_new_weights)
-    brief = settings(emnist_dir, tmp_path, **BRIEF)
+    brief = settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2}))
     assert mytrain.train(**brief) == 1
-    assert capsys.readouterr().out.count("the best weights were not saved: No space left") == 1
+    assert capsys.readouterr().out.count("the best weights were not saved: No space left") == 2
     state, _ = newest_state(tmp_path)
-    assert state["epoch"] == 1 and state["best"] is None
+    assert state["epoch"] == 2 and state["best"] is None
     monkeypatch.undo()
-    assert mytrain.train(**(brief | {"epochs": 2})) == 0
-    assert newest_state(tmp_path)[0]["best"]["epoch"] == 2
+    assert mytrain.train(**(brief | {"epochs": 3})) == 0
+    assert newest_state(tmp_path)[0]["best"]["epoch"] == 3
 
 
 def test_a_leftover_that_cannot_be_removed_is_one_line(emnist_dir, tmp_path):
