@@ -7,10 +7,12 @@ edge of a photograph, the desk around a sheet, a form's cell, a ruled line and s
 every piece of the character is kept. The numbers were chosen on glyphs drawn on simulated paper.
 """
 
+import contextlib
+
 import cv2
 import numpy as np
 
-from pieces import box, edge_artefacts, frame, grown, label_pieces, lines, not_specks
+from pieces import along_edges, box, edge_artefacts, frame, grown, label_pieces, lines, not_specks
 from sheet import SHEET_SIDE, find_sheet
 
 # Finding the ink
@@ -25,8 +27,9 @@ MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
 ALIKE = 0.1  # of a channel's range: another that tells less besides is left out
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
-SEPARATION = 4.9  # ink's mean strength in units of the paper's root mean square, at least
+SEPARATION = 4.9  # see _stands_out; twice that beside something deeper
 FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
+OTHER_AREA = 3  # times fainter ink: an edge's piece beside it is an artefact, if no larger
 MAX_PIECES = 12  # more than this is texture, not a character
 
 
@@ -131,18 +134,39 @@ def _find_ink(work, large, where=None):
         ink: (h, w) float32, coverage in [0, 1], soft at the rims.
         mask: (h, w) bool, the pieces of the character and their soft rims.
     """
+    small = resized(work, min(1, BACKGROUND_SIDE / max(work.shape)))
+    smalls = cv2.split(cv2.blur(small, (3, 3)))  # each in one piece of memory: numpy is faster
+    lights = [_light(small) for small in smalls]
+    flats = [small - light for small, light in zip(smalls, lights)]
+    telling, every = _telling(flats, ALIKE), _telling(flats, 0)
     try:
-        return _look(work, large, where, ALIKE)
+        return _look(work, large, where, flats, lights, telling)
     except NoInk:  # or ink of a faint colour, beside an edge much deeper than it
-        return _look(work, large, where, 0)
+        if every == telling:
+            raise
+        return _look(work, large, where, flats, lights, every)
 
 
-def _look(work, large, where, alike):
-    """`_find_ink` in those channels that `alike` leaves; see `_telling`."""
-    strength, noise = _ink_strength(work, large, alike)
+def _look(work, large, where, flats, lights, channels):
+    """`_find_ink` in some of the channels; `flats` and `lights` are `_ink_strength`'s."""
+    strength, noise = _ink_strength(work, large, flats, lights, channels)
     if where is not None:
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
+    return _character(strength, max(MIN_CONTRAST, NOISE_FACTOR * noise))
+
+
+def _character(strength, floor, separation=SEPARATION):
+    """The pieces that are the character, of all that differs from the paper.
+
+    Args:
+        strength: (h, w) float32, how far each pixel is from the paper; overwritten.
+        floor: what is below is never ink.
+        separation: as for `_stands_out`.
+
+    Returns:
+        ink, mask: as from `_find_ink`.
+    """
+    rim = max(2, max(strength.shape) // 50)  # what is left of a dark edge's blur
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = _ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)
@@ -156,35 +180,38 @@ def _look(work, large, where, alike):
             artefacts |= frame(paler, stats_of_paler)[paler]
         if not artefacts.any():
             break
-        rim = max(2, max(work.shape) // 50)  # what is left of a dark edge's blur
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
     pieces = not_specks(labels, stats)
     kept = pieces[labels]
-    if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept):
+    if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept, separation):
         raise NoInk
+    if along_edges(labels, stats)[pieces].all():  # a dark corner: is there fainter ink?
+        rest = np.where(grown(kept, rim), 0, strength)
+        with contextlib.suppress(NoInk):
+            ink, mask = _character(rest, floor, 2 * SEPARATION)
+            if OTHER_AREA * np.count_nonzero(ink[mask] > 0.5) > np.count_nonzero(kept):
+                return ink, mask
     ink = np.clip((strength / level - SOFT[0]) / (SOFT[1] - SOFT[0]), 0, 1)
     others = grown((labels > 0) & ~kept, 2)
     return ink, grown(kept, 2) & ~others
 
 
-def _ink_strength(work, large, alike):
+def _ink_strength(work, large, flats, lights, channels):
     """How far each pixel is from its local background, towards the ink's colour.
 
     Args:
         work, large: from `_seen`.
-        alike: as for `_telling`.
+        flats: list of (h', w') float32, small channels in even light.
+        lights: list of (h', w') float32, what was taken from them for that.
+        channels: indices of those to look at; the one that tells most counts at each pixel.
 
     Returns:
         strength: (h, w) float32, 0 on paper, in grey levels of evenly lit paper.
         noise: standard deviation of the strength on paper.
     """
     height, width = work.shape[:2]
-    small = resized(work, min(1, BACKGROUND_SIDE / max(height, width)))
-    smalls = cv2.split(cv2.blur(small, (3, 3)))  # each in one piece of memory: numpy is faster
-    lights = [_light(small) for small in smalls]
-    flats = [small - light for small, light in zip(smalls, lights)]
     strength = np.zeros((height, width), np.float32)
-    for k in _telling(flats, alike):  # the channel that tells most counts: blue for yellow on white
+    for k in channels:  # blue for yellow on white
         plane, light = cv2.extractChannel(work, k), lights[k]
         sign = _side(flats[k], light, plane if large else None)
         paper = _without_ink(sign * flats[k], large) + sign * light
@@ -361,10 +388,13 @@ def _ink_level(strength, floor):
     return values[values > threshold * top / 255].mean()
 
 
-def _stands_out(strength, ink):
-    """Whether (h, w) bool ink is more than the tail of the paper's own texture."""
+def _stands_out(strength, ink, separation):
+    """Whether (h, w) bool ink is more than the tail of the paper's own texture.
+
+    Its mean strength must be `separation` times the paper's root mean square.
+    """
     paper = strength[~grown(ink, 3)]
     if paper.size == 0:
         return False
     spread = np.sqrt(np.square(paper).mean())
-    return strength[ink].mean() > SEPARATION * spread
+    return strength[ink].mean() > separation * spread

@@ -27,8 +27,29 @@ def label_pieces(mask):
 def edge_artefacts(labels, stats):
     """(n,) bool: pieces that are a dark photo border, a form's cell or a ruled line.
 
-    They lie along an edge of the picture, or cross all of it, and are thin. One that could as well
-    be a character cut out flush is only dropped when there is something else.
+    One that could as well be a character cut out flush is only dropped when there is something
+    else.
+    """
+    surely, perhaps = _at_edges(labels, stats)
+    height, width = labels.shape
+    _, _, w, h, area = stats.T
+    rest = ~surely & ~perhaps & (np.maximum(w, h) > 0.04 * max(height, width))
+    rest[0] = False
+    # The stem of a flush j is no artefact because the dot is left: that is a tenth of it.
+    largest = area[rest].max(initial=0)
+    long = (w > 0.9 * width) | (h > 0.9 * height)
+    return surely | (perhaps & (area < np.where(long, 200, 3) * largest))
+
+
+def along_edges(labels, stats):
+    """(n,) bool: pieces that may be a dark photo border, or a character cut out flush."""
+    return np.logical_or(*_at_edges(labels, stats))
+
+
+def _at_edges(labels, stats):
+    """Two (n,) bool: pieces that surely, and that perhaps are something at the picture's edge.
+
+    They lie along an edge, or cross all of the picture, and are thin.
     """
     height, width = labels.shape
     _, _, w, h, area = stats.T
@@ -39,12 +60,8 @@ def edge_artefacts(labels, stats):
     down = (h == height) & (w < 0.15 * width)
     side = hugs & (((w == width) & (h < 0.25 * height)) | ((h == height) & (w < 0.25 * width)))
     surely, perhaps = across | side, hugs | down
-    rest = ~surely & ~perhaps & (np.maximum(w, h) > 0.04 * max(height, width))
-    rest[0] = surely[0] = perhaps[0] = False
-    # The stem of a flush j is no artefact because the dot is left: that is a tenth of it.
-    largest = area[rest].max(initial=0)
-    long = (w > 0.9 * width) | (h > 0.9 * height)
-    return surely | (perhaps & (area < np.where(long, 200, 3) * largest))
+    surely[0] = perhaps[0] = False
+    return surely, perhaps
 
 
 def frame(labels, stats):

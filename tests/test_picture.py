@@ -263,6 +263,18 @@ def test_shadow_grain_and_a_dark_edge(seed):
     assert difference(image, reference("5")) < TOLERANCE
 
 
+@pytest.mark.parametrize("depth", [40, 100])
+@pytest.mark.parametrize("shape", [(24, 70), (90, 24), (8, 160), (45, 45)])
+@pytest.mark.parametrize("triangle", [True, False])
+def test_a_dark_corner_beside_pencil(depth, shape, triangle):
+    """A thumb, or what a scanner sees beside a page that lies askew; much deeper than the ink."""
+    colours = paint(place(draw("a", 150), 300, 300), (230 - depth,) * 3, (230,) * 3)
+    height, width = shape
+    corner = [(0, 0), (width, 0), (0, height)] + [(width, height)] * (not triangle)
+    cv2.fillConvexPoly(colours, cv2.convexHull(np.array(corner)), (15,) * 3)
+    assert difference(to_emnist(photograph(colours, noise=2)), reference("a")) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", ["2", "H", "8"])
 def test_a_soft_shadow_across_the_page(character):
     colours = paint(place(draw(character, 200), 500, 500), (70,) * 3, (220,) * 3)
