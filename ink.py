@@ -134,22 +134,20 @@ def _find_ink(work, large, where=None):
         ink: (h, w) float32, coverage in [0, 1], soft at the rims.
         mask: (h, w) bool, the pieces of the character and their soft rims.
     """
-    small = resized(work, min(1, BACKGROUND_SIDE / max(work.shape)))
-    smalls = cv2.split(cv2.blur(small, (3, 3)))  # each in one piece of memory: numpy is faster
-    lights = [_light(small) for small in smalls]
-    flats = [small - light for small, light in zip(smalls, lights)]
-    telling, every = _telling(flats, ALIKE), _telling(flats, 0)
+    channels = _channels(work)
+    telling = _telling(channels, ALIKE)
     try:
-        return _look(work, large, where, flats, lights, telling)
+        return _look(work, large, where, telling)
     except NoInk:  # or ink of a faint colour, beside an edge much deeper than it
-        if every == telling:
+        every = _telling(channels, 0)
+        if len(every) == len(telling):
             raise
-        return _look(work, large, where, flats, lights, every)
+        return _look(work, large, where, every)
 
 
-def _look(work, large, where, flats, lights, channels):
-    """`_find_ink` in some of the channels; `flats` and `lights` are `_ink_strength`'s."""
-    strength, noise = _ink_strength(work, large, flats, lights, channels)
+def _look(work, large, where, channels):
+    """`_find_ink` in some of the channels."""
+    strength, noise = _ink_strength(work, large, channels)
     if where is not None:
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return _character(strength, max(MIN_CONTRAST, NOISE_FACTOR * noise))
@@ -196,14 +194,24 @@ def _character(strength, floor, separation=SEPARATION):
     return ink, grown(kept, 2) & ~others
 
 
-def _ink_strength(work, large, flats, lights, channels):
+def _channels(work):
+    """The colour channels in small, list of (its number, flat, light).
+
+    flat: (h, w) float32, the channel in even light.
+    light: (h, w) float32, what was taken from it for that.
+    """
+    small = resized(work, min(1, BACKGROUND_SIDE / max(work.shape)))
+    smalls = cv2.split(cv2.blur(small, (3, 3)))  # each in one piece of memory: numpy is faster
+    lights = [_light(small) for small in smalls]
+    return [(k, small - light, light) for k, (small, light) in enumerate(zip(smalls, lights))]
+
+
+def _ink_strength(work, large, channels):
     """How far each pixel is from its local background, towards the ink's colour.
 
     Args:
         work, large: from `_seen`.
-        flats: list of (h', w') float32, small channels in even light.
-        lights: list of (h', w') float32, what was taken from them for that.
-        channels: indices of those to look at; the one that tells most counts at each pixel.
+        channels: from `_channels`; the one that tells most counts, blue for yellow on white.
 
     Returns:
         strength: (h, w) float32, 0 on paper, in grey levels of evenly lit paper.
@@ -211,10 +219,10 @@ def _ink_strength(work, large, flats, lights, channels):
     """
     height, width = work.shape[:2]
     strength = np.zeros((height, width), np.float32)
-    for k in channels:  # blue for yellow on white
-        plane, light = cv2.extractChannel(work, k), lights[k]
-        sign = _side(flats[k], light, plane if large else None)
-        paper = _without_ink(sign * flats[k], large) + sign * light
+    for k, flat, light in channels:
+        plane = cv2.extractChannel(work, k)
+        sign = _side(flat, light, plane if large else None)
+        paper = _without_ink(sign * flat, large) + sign * light
         paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
         ink = sign * plane - paper
         if sign < 0:  # dark ink takes a share of the light, in the shadow the same share
@@ -229,7 +237,7 @@ def _ink_strength(work, large, flats, lights, channels):
     return np.maximum(strength, 0, out=strength), noise
 
 
-def _telling(flats, alike):
+def _telling(channels, alike):
     """The channels worth a look: the one of the widest range, and whichever is not much like it.
 
     Of ink of one colour on paper of one colour, and of anything grey, one channel tells all; what
@@ -237,18 +245,18 @@ def _telling(flats, alike):
     are looked at, not 2.8, in three quarters of the time.
 
     Args:
-        flats: list of (h, w) float32, the channels in even light.
+        channels: from `_channels`.
         alike: share of the widest range; what tells no more than that besides is left out.
 
     Returns:
-        list of int, indices into `flats`.
+        Those of them.
     """
-    centred = [flat.ravel() - flat.mean() for flat in flats]
-    ranges = [np.ptp(flat) for flat in flats]
+    centred = [flat.ravel() - flat.mean() for _, flat, _ in channels]
+    ranges = [np.ptp(values) for values in centred]
     first = int(np.argmax(ranges))
     widest, square = centred[first], max(centred[first] @ centred[first], 1e-6)
     told = [np.ptp(c - (c @ widest / square) * widest) for c in centred]
-    return [k for k in range(len(flats)) if k == first or told[k] > alike * ranges[first]]
+    return [c for c in channels if c[0] == first or told[c[0]] > alike * ranges[first]]
 
 
 def _without_ink(channel, large):
