@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from ink import NoInk, find_ink, resized
-from pieces import box, grown, label_pieces, stroke_width
+from pieces import box, cut_off, grown, label_pieces, stroke_width
 
 # Reading
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"  # brands in its first box
@@ -253,9 +253,13 @@ def convert(picture):
         ink, mask = find_ink(picture)
     except NoInk:
         raise PictureError("blank: no ink found") from None
+    labels, stats = label_pieces(mask)
+    others = cut_off(labels, stats)
+    notes = ["left out what the edge cuts off"] if others.any() else []
+    mask &= ~others[labels]
     x, y, w, h = box(mask)
     glyph = ink[y : y + h, x : x + w] * mask[y : y + h, x : x + w]
-    return _framed(_stroke_in_range(glyph)), _notes(mask)
+    return _framed(_stroke_in_range(glyph)), notes + _several(stats[1:][~others[1:]])
 
 
 def _stroke_in_range(ink):
@@ -312,12 +316,12 @@ def _framed(ink):
     return np.clip(image / image.max(), 0, 1).astype(np.float32)
 
 
-def _notes(mask):
-    """What the reader should know of the pieces: a list of str."""
+def _several(stats):
+    """What the reader should know of (n, 5) pieces: a list of str."""
     groups = []  # [left, right, top, bottom] of pieces that stand over each other
-    h = box(mask)[3]
-    _, stats = label_pieces(mask)
-    for left, top, wide, high, _ in sorted(stats[1:].tolist()):
+    top, bottom = stats[:, 1].min(), (stats[:, 1] + stats[:, 3]).max()
+    h = bottom - top
+    for left, top, wide, high, _ in sorted(stats.tolist()):
         if groups and left < groups[-1][1] + 0.04 * h:
             g = groups[-1]
             groups[-1] = [g[0], max(g[1], left + wide), min(g[2], top), max(g[3], top + high)]

@@ -13,6 +13,8 @@ import numpy as np
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
 FRAMED = 0.25  # of a frame's shorter side, the longer one of what is in it, at least
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
+FAR_AREA, FAR = 0.1, 0.25  # so is one of less than that area so far off, in its longer sides
+APART = 0.05  # of a whole character's longer side: so far from it is another's part, at the edge
 
 
 def label_pieces(mask):
@@ -99,12 +101,14 @@ def lines(mask):
         runs = cv2.dilate(ink, np.ones((5, 1)))  # a line that leans runs on in the next row
         runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, max(3, width // 4))))
         labels, stats = label_pieces(runs)
-        through = (stats[:, 2] > 0.97 * width) & (LINE_ASPECT * (stats[:, 4] / width - 4) < width)
-        through[0] = False
-        if through.any():
-            thick = round(2 * (stats[through, 4] / width - 4).clip(1).max()) + 2
-            deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thick, 1)))
-            out |= through[labels] & (ink > 0) & (deep == 0)
+        for k in range(1, len(stats)):
+            if stats[k, 2] > 0.97 * width:
+                line = labels == k  # and a stroke that lies along it
+                thick = np.median(np.count_nonzero(line, axis=0)) - 4
+                if LINE_ASPECT * thick < width:
+                    depth = round(2 * max(1, thick)) + 2
+                    deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1)))
+                    out |= line & (ink > 0) & (deep == 0)
     if not found.any():
         return found
     left = label_pieces(mask & ~found)[1][1:]
@@ -113,17 +117,43 @@ def lines(mask):
 
 def not_specks(labels, stats):
     """(n,) bool: pieces that belong to the character; dots of i and j do, however thin the pen."""
-    x, y, w, h, area = stats.T.astype(np.float64)
+    area = stats[:, 4].astype(np.float64)
     area[0] = 0
     main = area.argmax()
-    kept = area >= SPECK_AREA * area[main]
-    pen = stroke_width(labels == main)
-    middle = x + w / 2
-    over = (abs(middle - x[main] - w[main] / 2) < w[main] / 2 + h[main] / 4) & (y + h <= y[main])
-    dot = over & (y[main] - y - h < 0.6 * h[main]) & (np.sqrt(area) > 0.8 * pen)
-    kept |= dot
+    far = _gaps(stats, main) > FAR * stats[main, 2:4].max()
+    kept = area >= np.where(far, FAR_AREA, SPECK_AREA) * area[main]
+    kept |= _over(stats, main) & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
     kept[0] = False
     return kept
+
+
+def cut_off(labels, stats):
+    """(n,) bool: pieces that the picture's edge cuts off, beside a whole character.
+
+    They are parts of its neighbours, or of a shadow with a hard edge.
+    """
+    height, width = labels.shape
+    x, y, w, h, area = stats.T
+    whole = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
+    main, side = np.argmax(whole * area), np.maximum(w, h)
+    found = ~whole & (_gaps(stats, main) > APART * side[main]) & (side < 2 * side[main])
+    found &= ~(_over(stats, main) & (side < side[main] / 3))  # the dot of an i
+    found[0] = False
+    return found & whole.any()
+
+
+def _over(stats, main):
+    """(n,) bool: pieces that lie over piece `main` as the dot of an i does."""
+    x, y, w, h, _ = stats.T.astype(np.float64)
+    aside = abs(x + w / 2 - x[main] - w[main] / 2)
+    gap = y[main] - y - h
+    return (aside < w[main] / 2 + h[main] / 4) & (gap >= 0) & (gap < 0.6 * h[main])
+
+
+def _gaps(stats, main):
+    """(n,): how far each piece's box is from that of piece `main`, across or down."""
+    low, size = stats[:, :2].astype(np.float64), stats[:, 2:4]
+    return np.maximum(low[main] - low - size, low - low[main] - size[main]).max(axis=1)
 
 
 def stroke_width(mask):
