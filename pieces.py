@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
+UNDERLINE = 8  # times as long as thick: the foot of a Z or an I is less
 FRAMED = 0.25  # of a frame's shorter side, the longer one of what is in it, at least
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
 FAR_AREA, FAR = 0.1, 0.25  # so is one of less than that area so far off, in its longer sides
@@ -123,6 +124,9 @@ def not_specks(labels, stats):
     far = _gaps(stats, main) > FAR * stats[main, 2:4].max()
     kept = area >= np.where(far, FAR_AREA, SPECK_AREA) * area[main]
     kept |= _over(stats, main) & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
+    x, y, w, h, _ = stats.T
+    below = y + h / 2 - y[main] - h[main]
+    kept &= ~((below > 0.08 * h[main]) & (w > w[main] / 2) & (w * w > UNDERLINE * area))
     kept[0] = False
     return kept
 

@@ -394,6 +394,13 @@ def test_a_binders_holes_and_a_staple_are_dropped():
     assert difference(image, reference("5")) < TOLERANCE and notes == []
 
 
+@pytest.mark.parametrize("lean", [0, 14])
+def test_an_underline_is_dropped(lean):
+    coverage = place(draw("a", 200), 400, 400)
+    cv2.line(coverage, (90, 330), (310, 330 - lean), 1, 8, cv2.LINE_AA)
+    assert difference(to_emnist(flat(paint(coverage))), reference("a")) < TOLERANCE
+
+
 def test_the_dot_of_a_hair_thin_i_is_kept():
     image = to_emnist(flat(paint(place(draw("i", 700, 0.25), 900, 900))))
     pieces = cv2.connectedComponents((image > 0.5).astype(np.uint8))[0] - 1
