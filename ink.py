@@ -12,7 +12,7 @@ import contextlib
 import cv2
 import numpy as np
 
-from pieces import along_edges, box, edge_artefacts, frame, grown, label_pieces, lines, not_specks
+from pieces import box, dark_corners, edge_artefacts, frame, grown, label_pieces, lines, not_specks
 from sheet import SHEET_SIDE, find_sheet
 
 # Finding the ink
@@ -27,8 +27,9 @@ MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
 ALIKE = 0.1  # of a channel's range: another that tells less besides is left out
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
-SEPARATION = 4.9  # see _stands_out; twice that beside something deeper
+SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
 FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
+CORNERS = 0.8  # of the ink, dark corners: the rest may be the deepest bits of fainter ink
 OTHER_AREA = 3  # times fainter ink: an edge's piece beside it is an artefact, if no larger
 MAX_PIECES = 12  # more than this is texture, not a character
 
@@ -183,8 +184,9 @@ def _character(strength, floor, separation=SEPARATION):
     kept = pieces[labels]
     if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept, separation):
         raise NoInk
-    if along_edges(labels, stats)[pieces].all():  # a dark corner: is there fainter ink?
-        rest = np.where(grown(kept, rim), 0, strength)
+    corners = dark_corners(labels, stats)
+    if stats[pieces & corners, 4].sum() > CORNERS * stats[pieces, 4].sum():  # is there fainter ink?
+        rest = np.where(grown(corners[labels], 2 * rim), 0, strength)
         with contextlib.suppress(NoInk):
             ink, mask = _character(rest, floor, 2 * SEPARATION)
             if OTHER_AREA * np.count_nonzero(ink[mask] > 0.5) > np.count_nonzero(kept):
@@ -256,7 +258,8 @@ def _telling(channels, alike):
     first = int(np.argmax(ranges))
     widest, square = centred[first], max(centred[first] @ centred[first], 1e-6)
     told = [np.ptp(c - (c @ widest / square) * widest) for c in centred]
-    return [c for c in channels if c[0] == first or told[c[0]] > alike * ranges[first]]
+    told[first] = np.inf
+    return [channel for channel, more in zip(channels, told) if more > alike * ranges[first]]
 
 
 def _without_ink(channel, large):

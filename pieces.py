@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
-UNDERLINE = 8  # times as long as thick: the foot of a Z or an I is less
 FRAMED = 0.25  # of a frame's shorter side, the longer one of what is in it, at least
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
-FAR_AREA, FAR = 0.1, 0.25  # so is one of less than that area so far off, in its longer sides
-APART = 0.05  # of a whole character's longer side: so far from it is another's part, at the edge
+APART = (0.05, 0.25)  # of a character's longer side: gaps beside it, above it to another's part
+WHOLE = 0.7  # of the height of all there is, a whole character's beside parts of others
+SOLID = 0.3  # of its box's area, a dark corner's: an L or a C that was cut out flush has less
 
 
 def label_pieces(mask):
@@ -44,9 +44,10 @@ def edge_artefacts(labels, stats):
     return surely | (perhaps & (area < np.where(long, 200, 3) * largest))
 
 
-def along_edges(labels, stats):
-    """(n,) bool: pieces that may be a dark photo border, or a character cut out flush."""
-    return np.logical_or(*_at_edges(labels, stats))
+def dark_corners(labels, stats):
+    """(n,) bool: pieces at the edges that are solid; a flush I or l may be one."""
+    _, _, w, h, area = stats.T
+    return np.logical_or(*_at_edges(labels, stats)) & (area > SOLID * w * h)
 
 
 def _at_edges(labels, stats):
@@ -121,12 +122,8 @@ def not_specks(labels, stats):
     area = stats[:, 4].astype(np.float64)
     area[0] = 0
     main = area.argmax()
-    far = _gaps(stats, main) > FAR * stats[main, 2:4].max()
-    kept = area >= np.where(far, FAR_AREA, SPECK_AREA) * area[main]
+    kept = area >= SPECK_AREA * area[main]
     kept |= _over(stats, main) & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
-    x, y, w, h, _ = stats.T
-    below = y + h / 2 - y[main] - h[main]
-    kept &= ~((below > 0.08 * h[main]) & (w > w[main] / 2) & (w * w > UNDERLINE * area))
     kept[0] = False
     return kept
 
@@ -134,16 +131,22 @@ def not_specks(labels, stats):
 def cut_off(labels, stats):
     """(n,) bool: pieces that the picture's edge cuts off, beside a whole character.
 
-    They are parts of its neighbours, or of a shadow with a hard edge.
+    They are parts of its neighbours, or of a shadow with a hard edge. Strokes of one character may
+    be as far apart as two characters: so the whole one must be larger than any part, and about as
+    high as all together.
     """
     height, width = labels.shape
     x, y, w, h, area = stats.T
     whole = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
-    main, side = np.argmax(whole * area), np.maximum(w, h)
-    found = ~whole & (_gaps(stats, main) > APART * side[main]) & (side < 2 * side[main])
-    found &= ~(_over(stats, main) & (side < side[main] / 3))  # the dot of an i
+    whole[0] = False
+    main = np.argmax(whole * area)
+    aside, above = (
+        gap > share * max(w[main], h[main]) for gap, share in zip(_gaps(stats, main), APART)
+    )
+    found = ~whole & (aside | above) & (area < area[main])
     found[0] = False
-    return found & whole.any()
+    high = (y + h)[1:].max() - y[1:].min()
+    return found & (whole.any() and h[main] > WHOLE * high)
 
 
 def _over(stats, main):
@@ -155,9 +158,10 @@ def _over(stats, main):
 
 
 def _gaps(stats, main):
-    """(n,): how far each piece's box is from that of piece `main`, across or down."""
-    low, size = stats[:, :2].astype(np.float64), stats[:, 2:4]
-    return np.maximum(low[main] - low - size, low - low[main] - size[main]).max(axis=1)
+    """(2, n): how far each piece's box is from that of piece `main`, across and down."""
+    low, size = stats.T[:2].astype(np.float64), stats.T[2:4]
+    first, long = low[:, main, None], size[:, main, None]
+    return np.maximum(first - low - size, low - first - long)
 
 
 def stroke_width(mask):
