@@ -319,8 +319,7 @@ def _framed(ink):
 def _several(stats):
     """What the reader should know of (n, 5) pieces: a list of str."""
     groups = []  # [left, right, top, bottom] of pieces that stand over each other
-    top, bottom = stats[:, 1].min(), (stats[:, 1] + stats[:, 3]).max()
-    h = bottom - top
+    h = (stats[:, 1] + stats[:, 3]).max() - stats[:, 1].min()
     for left, top, wide, high, _ in sorted(stats.tolist()):
         if groups and left < groups[-1][1] + 0.04 * h:
             g = groups[-1]

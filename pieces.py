@@ -13,7 +13,7 @@ import numpy as np
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
 FRAMED = 0.25  # of a frame's shorter side, the longer one of what is in it, at least
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
-APART = (0.05, 0.25)  # of a character's longer side: gaps beside it, above it to another's part
+APART = (0.05, 0.25)  # of a character's longer side: another's part is farther beside it, above it
 WHOLE = 0.7  # of the height of all there is, a whole character's beside parts of others
 SOLID = 0.3  # of its box's area, a dark corner's: an L or a C that was cut out flush has less
 

@@ -275,6 +275,14 @@ def test_a_dark_corner_beside_pencil(depth, shape, triangle):
     assert difference(to_emnist(photograph(colours, noise=2)), reference("a")) < TOLERANCE
 
 
+def test_a_flush_letter_is_no_dark_corner_of_what_shines_through():
+    letter = np.zeros((200, 160), np.float32)
+    letter[15:, :20] = letter[-20:, :145] = 1
+    ghost = 0.2 * place(draw("a", 90), 200, 160, top=40, left=45)
+    image, alone = (to_emnist(flat(paint(c))) for c in (np.maximum(letter, ghost), letter))
+    assert difference(image, alone) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", ["2", "H", "8"])
 def test_a_soft_shadow_across_the_page(character):
     colours = paint(place(draw(character, 200), 500, 500), (70,) * 3, (220,) * 3)
