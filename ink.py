@@ -12,7 +12,17 @@ import contextlib
 import cv2
 import numpy as np
 
-from pieces import box, dark_corners, edge_artefacts, frame, grown, label_pieces, lines, not_specks
+from pieces import (
+    OTHER_AREA,
+    box,
+    dark_corners,
+    edge_artefacts,
+    frame,
+    grown,
+    label_pieces,
+    lines,
+    not_specks,
+)
 from sheet import SHEET_SIDE, find_sheet
 
 # Finding the ink
@@ -30,7 +40,6 @@ SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft 
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
 FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
 CORNERS = 0.8  # of the ink, dark corners: the rest may be the deepest bits of fainter ink
-OTHER_AREA = 3  # times fainter ink: an edge's piece beside it is an artefact, if no larger
 MAX_PIECES = 12  # more than this is texture, not a character
 
 

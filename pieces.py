@@ -15,6 +15,7 @@ FRAMED = 0.25  # of a frame's shorter side, the longer one of what is in it, at 
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
 APART = (0.05, 0.25)  # of a character's longer side: another's part is farther beside it, above it
 WHOLE = 0.7  # of the height of all there is, a whole character's beside parts of others
+OTHER_AREA = 3  # times the rest's area: a piece at the edge that is no larger is an artefact
 SOLID = 0.3  # of its box's area, a dark corner's: an L or a C that was cut out flush has less
 
 
@@ -41,7 +42,7 @@ def edge_artefacts(labels, stats):
     # The stem of a flush j is no artefact because the dot is left: that is a tenth of it.
     largest = area[rest].max(initial=0)
     long = (w > 0.9 * width) | (h > 0.9 * height)
-    return surely | (perhaps & (area < np.where(long, 200, 3) * largest))
+    return surely | (perhaps & (area < np.where(long, 200, OTHER_AREA) * largest))
 
 
 def dark_corners(labels, stats):
