@@ -35,8 +35,6 @@ import numpy as np
 import pytest
 import xvfb
 
-from model import CHARACTERS
-
 CLASSES = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 37, "digits": 10, "mnist": 10}
 TRAIN_PER_CLASS, TEST_PER_CLASS = 12, 3
 
@@ -55,6 +53,8 @@ def draw(character, generator):
 
 def _meaning(config, label):
     """The character to draw for a class; EMNIST letters count from 1."""
+    from model import CHARACTERS  # here, so that pytest's first process need not load TensorFlow
+
     if config == "letters":
         return CHARACTERS[9 + label]
     merged = CHARACTERS[:36] + "abdefghnqrt"
