@@ -237,7 +237,9 @@ def _complete_best(folder, state):
             return
         if found == wanted and described != _description(state):  # a kill came between the two
             describe_best(folder, state)
-        elif found not in (wanted, described.get("sha256")):  # the latter: of a state lost since
+        elif found != wanted and found == described.get("sha256"):  # of a later state, lost since
+            state.best = {key: described[key] for key in state.best}
+        elif found != wanted:
             print(f"{best}: damaged; the next epoch's weights will take its place")
             _set_aside(best)
             state.best = None

@@ -318,6 +318,17 @@ def test_after_damage_the_run_ends_the_same(copy, whole, emnist_dir):
     assert curves(copy) == curves(whole)
 
 
+def test_best_weights_of_a_damaged_state_stay_the_best(copy):
+    folder = run_folder(copy)
+    described = json.loads((folder / "best.json").read_text("utf-8"))
+    assert described["epoch"] == 2
+    damage_bit(sorted(folder.glob("state-*.npz"))[-1])
+    state = resume.read_state(folder)
+    assert state.epoch == 1 and state.best["epoch"] == 2
+    assert state.best["val_accuracy"] == described["val_accuracy"]
+    assert state.best["sha256"] == resume.file_digest(folder / "best.weights.h5")
+
+
 def test_no_whole_state_left_is_refused_and_nothing_is_touched(copy):
     for path in run_folder(copy).glob("state-*.npz"):
         damage_cut(path)
