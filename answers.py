@@ -229,7 +229,7 @@ def write_whole(path, content):
             Path(path).write_bytes(content)
         return
     target = os.path.realpath(path)  # a link stays a link
-    part = Path(f"{target}.{os.getpid()}.part")
+    part = Path(target).with_name(f".{os.getpid()}.part")  # short: the target's may be the longest
     try:
         write_new(part, content or b"")
         if os.path.exists(target):

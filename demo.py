@@ -143,7 +143,7 @@ def parse(argv):
     text = "pictures of any format that OpenCV reads, and folders of them (default: assets/*.png)"
     parser.add_argument("pictures", nargs="*", metavar="FILE_OR_FOLDER", help=text)
     add = parser.add_argument_group("reading").add_argument
-    text = "a .weights.h5 file, its .json beside it (default: your newest training, or the shipped)"
+    text = "a .weights.h5 file, its .json beside it (default: newest in checkpoints/, or shipped)"
     add("--weights", type=Path, metavar="FILE", help=text)
     text = "what the answer may be: %(choices)s (default: %(default)s)"
     add("--charset", choices=CHARSETS, default="all", metavar="NAME", help=text)
@@ -279,10 +279,7 @@ def show(entries):
         file = Path(entries[index].file)
         return file.parent / answers.FOLDER / f"panel_{file.stem}.png"
 
-    try:
-        panel.show(panel_at, len(entries), save_path)
-    except OSError as error:
-        complain(error.filename, f"not saved: {error.strerror}")
+    panel.show(panel_at, len(entries), save_path)
 
 
 def draw(options, weights, about):

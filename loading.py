@@ -83,6 +83,8 @@ def list_pictures(arguments, default=None):
         for _, file in sorted(folder, key=lambda pair: natural_order(pair[0])):
             folder_of, name = os.path.split(file)  # a linked folder is the same folder
             unique.setdefault((os.path.realpath(folder_of), name), Entry(file))
+    if not entries and not unique:  # with others, as in `notes/*`, such a folder is passed over
+        return [Entry(argument, "only answers of an earlier run") for argument in arguments]
     return entries + list(unique.values())
 
 

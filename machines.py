@@ -93,7 +93,7 @@ def _watch():
 
 
 def _dismiss_watcher():
-    if _watcher.poll() is None:
+    if _watcher and _watcher.poll() is None:
         _watcher.communicate(b".")
 
 

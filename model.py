@@ -57,7 +57,7 @@ def AlexNet_inference(input_shape=INPUT_SHAPE, n_classes=N_CLASSES, dropout=0.5)
     of 224x224), the last pooling 2x2, hidden layers of 2048 in place of 4096, no local response
     normalisation, no split over two GPUs, Adam for SGD with momentum.
 
-    Args and returns: as `LeNet_inference`. The input must be at least 27x27.
+    Args and returns: as `LeNet_inference`. The input must be at least 21x21.
     """
     inputs = keras.Input(input_shape)  # 28x28x1
     x = layers.Conv2D(96, 11, strides=2, padding="same", activation="relu")(inputs)

@@ -71,8 +71,10 @@ def decode(data):
         with _quiet_stderr():
             picture, kinds, blobs = cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        if "CV_IO_MAX_IMAGE" in str(error):
+        if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
             raise PictureError(f"too large: more than {MAX_MEGAPIXELS} megapixels") from None
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise PictureError("too large: more than a million pixels wide or high") from None
         raise PictureError(_not_readable(data)) from None
     except MemoryError:
         raise PictureError("too large: not enough memory") from None

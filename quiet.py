@@ -22,8 +22,15 @@ def quiet_libraries(gpu):
         gpu: whether a GPU is wanted. Then warnings and whatever keeps one from being used are
             shown too, but for the line that there is no NVIDIA driver (303) on the machine at all.
     """
+    try:
+        handle = os.dup(2)
+    except OSError:  # no console at all, as under pythonw
+        handle = None
+    if handle is None:
+        yield
+        return
     remark = re.compile(_REMARK + (rb".*\b303\b" if gpu else b""))
-    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "w", errors="replace") as console:
+    with tempfile.TemporaryFile() as log, os.fdopen(handle, "w", errors="replace") as console:
         before = sys.stderr
         if before is sys.__stderr__:  # ours goes on to the console
             sys.stderr = console

@@ -244,7 +244,7 @@ def test_sheet_holds_all_pictures(run, tmp_path):
     for number in range(3):
         write_picture(tmp_path / "in" / f"{number}.png", "L7O"[number])
     assert run("in", "--sheet", "sheet.png")[0] == 0
-    assert min(cv2.imread(str(tmp_path / "sheet.png")).shape[:2]) > 100
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[:2] == (252, 736)  # three cells
 
 
 # ------------------------------------------------------------------------------------ bad input
@@ -452,6 +452,15 @@ def test_second_run_replaces_its_own_answers_only(run, network, tmp_path):
     assert saved(tmp_path / "in") == now
 
 
+@pytest.mark.skipif(not POSIX, reason="Windows has a limit on whole paths")
+def test_a_name_as_long_as_can_be_is_answered_again(run, tmp_path):
+    write_picture(tmp_path / "in" / ("x" * 249 + ".png"), "L")
+    for _ in range(2):
+        code, _, err = run("in", "--csv", "y" * 251 + ".csv")
+        assert (code, err) == (0, [])
+    assert len(saved(tmp_path / "in")) == 1
+
+
 def test_names_that_collide_are_numbered_and_stay(run, tmp_path):
     names = ["x.png", "x.jpg", "x.bmp"]
     if not (tmp_path / "in").mkdir() and POSIX and not (tmp_path / "IN").exists():
@@ -516,6 +525,9 @@ def test_own_answers_are_not_read_again(run, tmp_path):
     run("in")
     code, out, err = run("in", os.path.join("in", "predictions"))  # what `in/*` may expand to
     assert (code, len(out), err) == (0, 3, [])
+    answers_alone = os.path.join("in", "predictions")
+    code, _, err = run(answers_alone)
+    assert code == 1 and err == [f"{answers_alone}: only answers of an earlier run"]
     write_picture(tmp_path / "predictions" / "mine.png", "L")  # a user's folder of that name
     assert "1 read" in run("predictions")[1][-1]
 

@@ -185,7 +185,7 @@ def test_two_processes_train_what_one_trains_whatever_stops_them(emnist_dir, jax
     assert_same(tmp_path / "checkpoints", jax_runs / "one")
     events = [*(tmp_path / "tblogs").glob("LeNet/*/train/*")]
     pids = {path.name.split(".")[-3] for path in events}  # the part before the last two
-    assert len(pids) <= 3, "of three starts, in each of which the first process alone writes"
+    assert 1 <= len(pids) <= 3, "of three starts, in each of which the first process alone writes"
 
     ends = two_processes(emnist_dir, tmp_path, cache, more=["--learning_rate=0.5"])
     assert [code for code, _ in ends] == [1, 1], ends

@@ -41,6 +41,20 @@ def said(kind, end="end", **variables):
     return done.stderr.splitlines()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a process without a file 2 from its start")
+def test_without_a_console_there_is_nothing_to_keep_back():
+    code = """if True:
+        import contextlib, os, sys
+        from quiet import quiet_libraries
+        with quiet_libraries(gpu=True), contextlib.suppress(OSError):
+            os.write(2, b"a line of a library")
+        print("done", sys.stderr)
+    """
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, stdout=subprocess.PIPE, cwd=ROOT, preexec_fn=lambda: os.close(2))
+    assert (done.returncode, done.stdout) == (0, b"done None\n")
+
+
 @pytest.mark.parametrize("kind", ["gpu", "no gpu"])
 def test_remarks_are_kept_back_and_problems_are_not(kind):
     lines = said(kind)
