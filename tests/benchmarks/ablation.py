@@ -1,14 +1,15 @@
 """What each part of the recipe brings: recipes that differ in one part.
 
-    python tests/benchmarks/ablation.py --dataset mnist --epochs 2 --steps_per_epoch 469
+    python tests/benchmarks/ablation.py --out FOLDER --epochs 2 --steps_per_epoch 469
 
 Starts from the ancestor's recipe (Adam at a constant 1e-3, no augmentation) and adds mytrain.py's
 parts one after the other; each line is one recipe over all seeds, by the validation accuracy after
 the last epoch. The test split is left alone, unless --test asks for it: for the recipes named by
---only, once they are chosen. Runs stay in --out; started again, it goes on where it stopped.
+--only, once they are chosen. Runs stay in --out, each length and precision by itself; started
+again, it goes on where it stopped.
 
-Whether bfloat16 costs accuracy: the whole recipe again, into another --out, with
---precision float32 --only "label smoothing".
+Whether bfloat16 costs accuracy: the whole recipe again, with --precision float32 --only "label
+smoothing".
 """
 
 import argparse
@@ -76,7 +77,8 @@ def run(name, seed, options):
     parts = parts_of(name)
     amounts = mytrain.AUGMENTATION
     augmentation = {part: amounts[part] if part in parts else 0.0 for part in amounts}
-    folder = options.out / options.model / name.replace(" ", "-") / f"seed-{seed}"
+    length = f"{options.epochs}x{options.steps_per_epoch}-{devices.precision()}-seed-{seed}"
+    folder = options.out / options.model / name.replace(" ", "-") / length
     folder.mkdir(parents=True, exist_ok=True)
     before = mytrain.AUGMENTATION, mytrain.RECIPE, recipe.compile_network
     left_out = {"weight_decay", "smoothing"} - parts
