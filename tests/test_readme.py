@@ -70,7 +70,7 @@ def test_every_command_parses(script, parse):
 def test_every_option_named_exists_and_every_option_is_named(capsys):
     known = {"--help", "--logdir"}
     known |= {"--kills", "--out", "--work", "--baseline-epochs", "--precision", "--only"}
-    known |= {"--seeds", "--steps", "--test"}
+    known |= {"--repeats", "--seeds", "--steps", "--test"}
     own = set()
     for parse in PARSERS.values():
         with pytest.raises(SystemExit):
