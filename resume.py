@@ -238,7 +238,8 @@ def _complete_best(folder, state):
         if found == wanted and described != _description(state):  # a kill came between the two
             describe_best(folder, state)
         elif found != wanted and found == described.get("sha256"):  # of a later state, lost since
-            state.best = {key: described[key] for key in state.best}
+            state.best, state.test = {key: described[key] for key in state.best}, None
+            state.description["temperature"] = 1.0  # the old one was of the old weights
         elif found != wanted:
             print(f"{best}: damaged; the next epoch's weights will take its place")
             _set_aside(best)
