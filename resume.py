@@ -63,6 +63,11 @@ class State:
     place: list | None = None  # this folder and the log folder, when it was written
     arrays: list | None = None  # every variable's value, in saving._variables' order
 
+    def take_best(self, epoch, val_accuracy, sha256):
+        """Notes other best weights; what was found out of those before does not hold for them."""
+        self.best = {"epoch": epoch, "val_accuracy": val_accuracy, "sha256": sha256}
+        self.description["temperature"], self.test = 1.0, None
+
 
 def open_folder(folder):
     """Takes a run's folder for this process alone.
@@ -235,12 +240,12 @@ def _complete_best(folder, state):
             print(f"{best}: gone; the next epoch's weights will take its place")
             state.best = None
             return
-        if found == wanted and described != _description(state):  # a kill came between the two
-            describe_best(folder, state)
-        elif found != wanted and found == described.get("sha256"):  # of a later state, lost since
-            state.best, state.test = {key: described[key] for key in state.best}, None
-            state.description["temperature"] = 1.0  # the old one was of the old weights
-        elif found != wanted:
+        if found == wanted:
+            if described != _description(state):  # a kill came between the two
+                describe_best(folder, state)
+        elif found == described.get("sha256"):  # of a later state, lost since
+            state.take_best(*(described[key] for key in ("epoch", "val_accuracy", "sha256")))
+        else:
             print(f"{best}: damaged; the next epoch's weights will take its place")
             _set_aside(best)
             state.best = None

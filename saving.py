@@ -82,8 +82,7 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         resume.flush(self.new)
         digest = resume.file_digest(self.new)
         os.replace(self.new, self.waiting)
-        self.state.best = {"epoch": epoch + 1, "val_accuracy": val_accuracy, "sha256": digest}
-        self.state.description["temperature"] = 1.0  # the old one was of the old weights
+        self.state.take_best(epoch + 1, val_accuracy, digest)
 
 
 class Recorder(keras.callbacks.Callback):

@@ -108,14 +108,15 @@ def first_steps(folder, began):
     """What a child does: runs mytrain.py, says when its first step was done, stops it."""
     import mytrain
 
-    seen = []
+    done = 0
 
     def note(batch):  # the last of several on a GPU
-        if not seen:
+        nonlocal done
+        if done == 0:
             print("first step", time.time() - began, flush=True)
-        if batch + 1 >= STEPS > len(seen):
+        if done < STEPS <= batch + 1:
             os.kill(os.getpid(), signal.SIGINT)
-        seen.append(batch)
+        done = batch + 1
 
     after_each_step(note)
     runs = folder / "runs"
