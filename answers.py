@@ -17,8 +17,10 @@ import io
 import itertools
 import os
 import re
+import secrets
 import shutil
 import stat
+import sys
 import urllib.parse
 import zlib
 from pathlib import Path
@@ -106,14 +108,16 @@ def _save(path, source, content, earlier):
     length, check = len(chunk) - 4, zlib.crc32(chunk)
     chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
     content = content[:PNG_HEAD] + chunk + content[PNG_HEAD:]
-    if not earlier:
+    # The same name, or another case of it, which many a disk does not tell apart.
+    again = next((old for old in earlier if old.name.casefold() == path.name.casefold()), None)
+    if again:
+        write_whole(again, content)
+        again.rename(path)
+    else:
         write_new(path, content)
-        return
-    last = earlier.pop()
-    write_whole(last, content)
     for old in earlier:
-        old.unlink(missing_ok=True)
-    last.rename(path)
+        if old != again:
+            old.unlink(missing_ok=True)
 
 
 def source_of(path):
@@ -171,16 +175,17 @@ def csv_table(entries):
         first, *others = [character for character, _ in entry.readings]
         row = [entry.file, first, f"{entry.readings[0][1]:.4f}", *others, "", ""]
         table.writerow(row[:5])
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.getvalue().encode("utf-8", sys.getfilesystemencodeerrors())
 
 
 def save_drawing(folder, picture):
     """Saves a drawing of --draw as the next free drawing_<number>.png; returns its path."""
     folder.mkdir(exist_ok=True)
+    content = png(picture)
     for number in itertools.count(1):
         path = folder / f"drawing_{number}.png"
         with contextlib.suppress(FileExistsError):
-            write_new(path, png(picture))
+            write_new(path, content)
             return path
 
 
@@ -229,9 +234,10 @@ def write_whole(path, content):
             Path(path).write_bytes(content)
         return
     target = os.path.realpath(path)  # a link stays a link
-    part = Path(target).with_name(f".{os.getpid()}.part")  # short: the target's may be the longest
+    # A name of its own, and short: the target's may be the longest there can be.
+    part = Path(target).with_name(f".{secrets.token_hex(4)}.part")
+    write_new(part, content or b"")
     try:
-        write_new(part, content or b"")
         if os.path.exists(target):
             shutil.copymode(target, part)
         if content is not None:

@@ -6,12 +6,14 @@ one gather, and the order is a plain function of (seed, step), so that a run can
 step without reading what it skips.
 """
 
+import json
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 
 from augmentation import augment
 from model import CHARACTERS, INPUT_SHAPE
@@ -76,10 +78,10 @@ def load(name, data_dir):
         DataError: the name is unknown, its images have another shape or are too few, the download
             fails, or what is prepared is damaged.
     """
+    # TFDS's order of the files depends on a seed for all, which an earlier training here has set.
+    tf.random.set_seed(None)
     info = _prepare(name, data_dir)
-    image, label = _features(name, info)
-    if tuple(image.shape) != INPUT_SHAPE:
-        raise DataError(f"{name}: its images are {image.shape}; these networks take {INPUT_SHAPE}")
+    label = _label(name, info)
     if "train" not in info.splits:
         raise DataError(f"{name}: it has no 'train' split, only {', '.join(info.splits)}")
     if "validation" in info.splits:
@@ -253,10 +255,18 @@ def _prepare(name, data_dir):
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
             f"{data_dir} (--dataset, --data_dir)"
         ) from None
+    except (json_format.ParseError, json.JSONDecodeError) as error:
+        reason, folder = str(error).splitlines()[0], data_dir / name.split("/")[0].split(":")[0]
+        raise DataError(
+            f"{name}: the description of the prepared data is damaged: {reason}\n"
+            f"  Remove {folder} and start again: it is then prepared anew."
+        ) from error
     except (ValueError, AssertionError) as error:
         known = f"; of emnist there are {', '.join(_EMNIST_CHARACTERS)}"
         there = known if name.startswith("emnist") else ""
         raise DataError(f"{name!r}: no such dataset, configuration or version{there}") from error
+    if builder.info.features:  # most say so before anything is downloaded
+        _label(name, builder.info)
     try:
         builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or pip raised
@@ -287,12 +297,14 @@ def _keys(info):
     return info.supervised_keys or ("image", "label")
 
 
-def _features(name, info):
-    """The image and label features of a supervised classification set."""
+def _label(name, info):
+    """The label's feature of a set of labelled images of the networks' size, which it must be."""
     image, label = (dict(info.features).get(key) for key in _keys(info))
     if image is None or not isinstance(label, tfds.features.ClassLabel):
         raise DataError(f"{name}: not a set of images with one class label each")
-    return image, label
+    if tuple(image.shape) != INPUT_SHAPE:
+        raise DataError(f"{name}: its images are {image.shape}; these networks take {INPUT_SHAPE}")
+    return label
 
 
 def _characters(info, label):

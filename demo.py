@@ -71,6 +71,7 @@ def predict(model, pictures):
 
     Raises:
         PictureError: one of them is blank.
+        WeightsError: the answers are not finite.
     """
     images = [to_emnist(picture) for picture in pictures]
     return probabilities(model, np.asarray(images, np.float32).reshape(-1, 28, 28, 1))
@@ -153,7 +154,11 @@ def parse(argv):
     text = "write file, character, confidence, second, third of all that were read"
     add("--csv", metavar="FILE", help=text)
     add("--sheet", metavar="FILE.png", help="write all pictures and answers as one picture")
-    options = parser.parse_intermixed_args(argv)  # `x.png --no-window y.png`
+    argv = sys.argv[1:] if argv is None else argv
+    # All behind `--` are files; parse_intermixed_args forgets that in its second pass.
+    end = argv.index("--") if "--" in argv else len(argv)
+    options = parser.parse_intermixed_args(argv[:end])  # `x.png --no-window y.png`
+    options.pictures += argv[end + 1 :]
     if options.csv == "":
         parser.error("--csv: the name of a file is missing")
     if options.draw and (options.pictures or options.csv or options.sheet or options.no_window):

@@ -108,7 +108,10 @@ def _capability(gpu):
     """NVIDIA's compute capability, such as (8, 0); (0, 0) where it is not known."""
     if not on_jax():
         return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-    return tuple(int(part) for part in getattr(gpu, "compute_capability", "0.0").split("."))
+    try:
+        return tuple(int(part) for part in gpu.compute_capability.split("."))
+    except (AttributeError, ValueError):  # AMD's have names
+        return (0, 0)
 
 
 def predict(network, batches):

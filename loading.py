@@ -69,7 +69,12 @@ def list_pictures(arguments, default=None):
             files.setdefault(folder, []).append((name, argument))
             continue
         try:
-            names = [name for name in os.listdir(argument) if Path(name).suffix.lower() in endings]
+            names = [
+                name
+                for name in os.listdir(argument)
+                # ._x.png is no picture: what a Mac notes of x.png on another's disk.
+                if Path(name).suffix.lower() in endings and not name.startswith("._")
+            ]
         except OSError as error:
             entries.append(Entry(argument, error.strerror))
             continue

@@ -41,9 +41,12 @@ def join():
     """Meets the other processes, where the environment names any; before all other use of JAX.
 
     Raises:
-        DevicesError: they are named on a backend that cannot, or do not come.
+        DevicesError: the backend cannot train, or not on several machines; or they do not come, or
+            are unlike.
     """
     wanted = os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES")
+    if keras.backend.backend() not in ("tensorflow", "jax"):
+        raise DevicesError("Training needs Keras on TensorFlow, KERAS_BACKEND unset, or on JAX.")
     if not on_jax():
         if wanted:
             raise DevicesError("Several machines need KERAS_BACKEND=jax, and JAX installed.")
@@ -70,6 +73,9 @@ def join():
         reason = str(error).splitlines()[0]
         raise DevicesError(f"Not all machines came to {wanted}: {reason}") from error
     together(lambda: None)  # connects them
+    counts = _multihost().process_allgather(np.int32(jax.local_device_count())).tolist()
+    if len(set(counts)) > 1:
+        raise DevicesError(f"The machines must have as many devices each, not {counts}.")
     _watch()
     rank, processes = share()
     print(f"This is machine {rank + 1} of {processes}; if one fails, all stop. {AGAIN}")

@@ -146,9 +146,10 @@ def train(
         with quiet_libraries(gpu=True):
             strategy = devices.strategy()
         machines.together(lambda: devices.check_batch_size(batch_size, strategy))
+        began_with = state.settings.get("weights") if state else None
         settings = {
             "model": model,
-            "weights": resume.file_digest(weights) if weights else None,
+            "weights": resume.file_digest(weights) if weights else began_with,
             "dataset": dataset,
             "steps_per_epoch": steps_per_epoch,
             "batch_size": batch_size,
@@ -166,7 +167,7 @@ def train(
         loaded = machines.first_then_others(lambda: data.load(dataset, data_dir))
         settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
         count = len(loaded.characters)
-        if weights:  # before --fresh moves them aside: they may be the old run's
+        if weights and not state:  # before --fresh moves them aside: they may be the old run's
             given = machines.together(lambda: weights_file.filled_network(weights, model, count))
 
         def begin():
@@ -194,7 +195,6 @@ def train(
             print(f"A copy of {state.place[0]}: its curves stay its own, new ones begin here.")
             state.log_name, state.log_sizes = report.new_log_name(logs, loaded.name), {}
         log_folder = logs / state.log_name
-        state.place = resume.place(folder, log_folder)
         report.print_settings(loaded, settings, epochs, log_folder)
 
         keras.utils.clear_session()  # layers' names, which the weights file holds, count from 1
@@ -202,7 +202,7 @@ def train(
         keras.mixed_precision.set_global_policy(settings["precision"])
         with strategy.scope():
             network = MODELS[model](INPUT_SHAPE, count, dropout)
-            if weights:
+            if weights and not state.arrays:
                 network.set_weights(given.get_weights())
             most = STEPS_AT_ONCE if devices.several_steps_at_once(strategy) else 1
             at_once = recipe.steps_at_once(most, steps_per_epoch, state.step)

@@ -18,6 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import answers
+
 WINDOW = "monitor"
 POSITION = (960, 540)  # where the window opens; nearer where the screen is known to be smaller
 PANEL_SIZE = (880, 440)  # width, height: with the foot below it fits a 1920x1080 screen from there
@@ -225,7 +227,8 @@ def has_display():
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
     no_core_dump = "import os, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
-    trial = [sys.executable, "-c", f"{no_core_dump}; import cv2; cv2.namedWindow('?'); os._exit(0)"]
+    program = f"{no_core_dump}; import cv2; cv2.namedWindow('?'); os._exit(0)"
+    trial = [sys.executable, "-P", "-c", program]  # -P: no module of the folder it is started in
     try:
         return subprocess.run(trial, capture_output=True, timeout=20).returncode == 0
     except (OSError, subprocess.SubprocessError):
@@ -262,13 +265,12 @@ def show(panel_at, count, save_path):
 
 def save_png(path, picture):
     """Writes `name.png`, or the first free of `name-2.png`, ...; returns what to tell about it."""
-    path, data = Path(path), cv2.imencode(".png", picture)[1].tobytes()
+    path, data = Path(path), answers.png(picture)
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = next(name for name in itertools.chain([path], numbered) if not name.exists())
-        with open(free, "xb") as file:
-            file.write(data)
+        answers.write_new(free, data)
         return f"saved as {free}"
     except OSError as error:
         return f"not saved: {error}"

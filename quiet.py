@@ -22,15 +22,18 @@ def quiet_libraries(gpu):
         gpu: whether a GPU is wanted. Then warnings and whatever keeps one from being used are
             shown too, but for the line that there is no NVIDIA driver (303) on the machine at all.
     """
-    try:
-        handle = os.dup(2)
-    except OSError:  # no console at all, as under pythonw
-        handle = None
-    if handle is None:
+    handle = log = None
+    with contextlib.suppress(OSError):
+        handle = os.dup(2)  # fails without a console, as under pythonw
+        log = tempfile.TemporaryFile()  # where the disk is full, or read-only
+    if log is None:
+        if handle is not None:
+            os.close(handle)
         yield
         return
     remark = re.compile(_REMARK + (rb".*\b303\b" if gpu else b""))
-    with tempfile.TemporaryFile() as log, os.fdopen(handle, "w", errors="replace") as console:
+    encoding = getattr(sys.stderr, "encoding", None)
+    with log, os.fdopen(handle, "w", encoding=encoding, errors="backslashreplace") as console:
         before = sys.stderr
         if before is sys.__stderr__:  # ours goes on to the console
             sys.stderr = console

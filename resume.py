@@ -162,6 +162,7 @@ def read_state(folder):
             f"{folder}: holds a run, but no whole state to go on from; --fresh moves it aside and "
             "starts anew"
         )
+    _remove(folder / WAITING)  # of a run whose first state never reached the disk
     return None
 
 
@@ -312,9 +313,10 @@ def check_settings(folder, state, settings, epochs):
         pairs.append(("epochs", state.epochs, epochs))
     for name, then, now in pairs:
         if then != now:
+            keep = "leave --weights out" if name == "weights" and then else f"go on with {then}"
             raise ResumeError(
-                f"{folder}: its run has {name} {then}, this start {now}; go on with {then}, name "
-                "another --checkpoint_dir, or start anew with --fresh"
+                f"{folder}: its run has {name} {then}, this start {now}; {keep}, name another "
+                "--checkpoint_dir, or start anew with --fresh"
             )
 
 

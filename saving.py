@@ -131,6 +131,7 @@ class Recorder(keras.callbacks.Callback):
         model.compute_metrics(None, np.zeros(1, "int64"), answer)
         model.reset_metrics()
         self.set_model(model)
+        earlier, self.state.place = self.state.place, resume.place(self.folder, self.log_folder)
         self._at_once = model.steps_per_execution
         if self.state.arrays is None:
             self.state.arrays = machines.from_first(self._take)
@@ -139,7 +140,7 @@ class Recorder(keras.callbacks.Callback):
         expected = [tuple(variable.shape) for variable in _variables(model)]
         if expected != [array.shape for array in self.state.arrays]:
             raise resume.ResumeError(f"{self.folder}: its state is of another network; use --fresh")
-        self._cut_back_logs()
+        self._cut_back_logs(came_back=earlier and earlier[1] != self.state.place[1])
 
     def on_epoch_begin(self, epoch, logs=None):
         # The running metrics are restored within an epoch; at its start they are zero.
@@ -165,6 +166,9 @@ class Recorder(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         self.state.arrays = self._take()
+        # Each of several GPUs has moving averages of its own: all go on with the first one's.
+        for variable in self.model.non_trainable_variables:
+            variable.assign(keras.ops.convert_to_numpy(variable))
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -222,16 +226,17 @@ class Recorder(keras.callbacks.Callback):
         if signal_number is not None:
             raise Stopped(signal_number)
 
-    def _cut_back_logs(self):
+    def _cut_back_logs(self, came_back):
+        """Rule 5; of a log folder that the run comes back to, the state does not know the files."""
         found = resume.log_sizes(self.log_folder)
         if self.state.log_sizes and not found:
             print(f"{self.log_folder}: the curves so far are not there; they go on from here")
         for name, now in found.items():
             path, size = self.log_folder / name, self.state.log_sizes.get(name)
             try:
-                if size is None:
+                if size is None and not came_back:
                     path.unlink()
-                elif now > size:
+                elif size is not None and now > size:
                     os.truncate(path, size)
             except OSError as error:
                 print(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")
@@ -246,5 +251,5 @@ class Follower(Recorder):
     def save(self, describe=False):
         self._saved_at = time.monotonic()
 
-    def _cut_back_logs(self):
+    def _cut_back_logs(self, came_back):
         pass

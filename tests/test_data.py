@@ -54,6 +54,7 @@ def test_the_order_is_that_of_tfds_load(emnist_builder, tmp_path):
     shards = tfds.download.DownloadConfig(num_shards=5)
     tfds.builder("emnist", data_dir=tmp_path).download_and_prepare(download_config=shards)
     assert len(list(tmp_path.glob("emnist/byclass/*/*train.tfrecord*"))) == 5
+    tf.random.set_seed(1)  # as an earlier training in this process has
     loaded = data.load("emnist", tmp_path)
     expected = tfds.load(
         "emnist",
@@ -171,6 +172,23 @@ def test_damaged_data_is_named(emnist_dir, tmp_path):
     with pytest.raises(data.DataError, match="damaged, split train") as failure:
         data.load("emnist", copy)
     assert str(record.parent) in str(failure.value)
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+def test_a_damaged_description_of_the_data_is_named(name, kept, tmp_path):
+    stored(tmp_path, IMAGE_AND_CLASS, numbered)
+    path = tmp_path / "my_letters" / "1.0.0" / name
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(data.DataError, match="description of the prepared data is damaged") as told:
+        data.load("my_letters", tmp_path)
+    assert f"Remove {tmp_path / 'my_letters'} and" in str(told.value)
+
+
+def test_images_of_another_size_are_refused_before_they_are_downloaded(tmp_path):
+    with pytest.raises(data.DataError, match=r"^cifar10: its images are \(32, 32, 3\)"):
+        data.load("cifar10", tmp_path)
+    assert not [*tmp_path.rglob("*.*")]
 
 
 def test_each_pass_takes_every_image_once_in_another_order(emnist):

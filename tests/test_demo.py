@@ -16,6 +16,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import h5py
@@ -157,6 +158,7 @@ def test_reads_what_is_drawn_in_natural_order(run, tmp_path):
     for name, character in (("x10.png", "O"), ("x2.PNG", "7"), ("X1.jpg", "L"), ("x3.bmp", "7")):
         write_picture(tmp_path / "in" / name, character)
     (tmp_path / "in" / "notes.txt").write_text("not a picture, by its ending")
+    (tmp_path / "in" / "._x2.PNG").write_bytes(b"what a Mac leaves beside it on another's disk")
     code, out, err = run("in")
     assert (code, err) == (0, [])
     lines = [LINE.match(line).groups() for line in out[1:-1]]
@@ -165,6 +167,14 @@ def test_reads_what_is_drawn_in_natural_order(run, tmp_path):
     assert read == [("X1.jpg", "L"), ("x2.PNG", "7"), ("x3.bmp", "7"), ("x10.png", "O")]
     assert len({line.index(" %") for line in out[1:-1]}) == 1, "columns are aligned"
     assert out[-1] == "4 read, 0 unsure, 0 not read"
+
+
+def test_names_that_look_like_options_are_files_behind_two_dashes(run, tmp_path):
+    for name in ("-x.png", "y.png"):
+        write_picture(tmp_path / name, "L")
+    code, out, err = run("y.png", "--", "-x.png")
+    assert (code, err) == (0, []) and [line.split()[0] for line in out[1:-1]] == ["-x.png", "y.png"]
+    assert sorted(saved(tmp_path)) == ["L_-x.png", "L_y.png"]
 
 
 def test_first_line_says_which_weights(run, tmp_path, weights):
@@ -450,6 +460,22 @@ def test_second_run_replaces_its_own_answers_only(run, network, tmp_path):
     assert {name: now[name] for name in users} == users
     assert run("in", weights=lower)[0] == 0
     assert saved(tmp_path / "in") == now
+
+
+def test_what_the_user_puts_into_predictions_meanwhile_stays(tmp_path):
+    def entry(name, character):
+        path = write_picture(tmp_path / name, "L")
+        readings = ((character, 0.9),)
+        return SimpleNamespace(file=str(path), content=path.read_bytes(), readings=readings)
+
+    assert answers.save_answers([entry("x.png", "A")], {}) == []
+    earlier, folders = saved(tmp_path), {}
+    assert answers.save_answers([entry("y.png", "L")], folders) == []  # has looked at the folder
+    users = tmp_path / "predictions" / "B_x.png"
+    users.write_bytes(b"the user's")
+    ((path, _),) = answers.save_answers([entry("x.png", "B")], folders)
+    assert path == users and users.read_bytes() == b"the user's"
+    assert earlier.items() <= saved(tmp_path).items()
 
 
 @pytest.mark.skipif(not POSIX, reason="Windows has a limit on whole paths")

@@ -35,7 +35,7 @@ needs_jax = pytest.mark.skipif(
 PREPARE = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-import devices, keras, machines, mytrain, saving, tensorflow as tf
+import devices, keras, machines, mytrain, normalization, saving, tensorflow as tf
 from types import SimpleNamespace
 devices.precision = lambda: "float32"
 mytrain.AUGMENTATION = {{}}
@@ -64,6 +64,37 @@ if mytrain.main([*sys.argv[2:], "--checkpoint_dir", sys.argv[1] + "/one"]):
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 devices.strategy = lambda: mirrored
 sys.exit(mytrain.main([*sys.argv[2:], "--checkpoint_dir", sys.argv[1] + "/two"]))
+"""
+# Shows a moving average of both devices as it is in training, and as it is while validating.
+NORMALIZED = """
+(processor,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+devices.strategy = lambda: mirrored
+
+class Look(saving.Recorder):
+    def on_train_batch_end(self, batch, logs=None):
+        self.look()
+        super().on_train_batch_end(batch, logs)
+
+    def on_test_begin(self, logs=None):
+        super().on_test_begin(logs)
+        self.look()
+
+    def look(self):
+        average = self.model.get_layer("batch_normalization").moving_mean.value
+        print("averages", *(part.numpy()[0] for part in average.values))
+
+def network(input_shape, n_classes, dropout):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Conv2D(2, 9, strides=9)(inputs)
+    x = normalization.BatchNormalization(name="batch_normalization")(x)
+    x = keras.layers.Flatten()(x)
+    return keras.Model(inputs, keras.layers.Dense(n_classes, "softmax")(x))
+
+mytrain.MODELS["LeNet"] = network
+saving.Recorder = Look
+sys.exit(mytrain.main(sys.argv[1:]))
 """
 JAX = """
 devices.has_gpu = lambda: True
@@ -129,6 +160,17 @@ def test_two_devices_of_tensorflow_train_what_one_trains(emnist_dir, tmp_path):
     assert_same(tmp_path / "two", tmp_path / "one")
 
 
+def test_two_devices_validate_with_the_averages_that_are_saved(emnist_dir, tmp_path):
+    """Each normalises its part of a batch apart, and has moving averages of its own."""
+    brief = ["--epochs=1", "--steps_per_epoch=2", f"--checkpoint_dir={tmp_path}"]
+    process = run(NORMALIZED, *options(emnist_dir, tmp_path), *brief)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    seen = [line.split()[1:] for line in output.splitlines() if line.startswith("averages")]
+    *_, (one, other), (validating, also) = seen
+    assert one != other and validating == also == one, seen
+
+
 @pytest.fixture(scope="module")
 def jax_runs(emnist_dir, tmp_path_factory):
     """A folder with the checkpoints of one device and of two, on JAX in one process."""
@@ -144,7 +186,9 @@ def test_two_devices_of_jax_train_what_one_trains(jax_runs):
     assert_same(jax_runs / "two", jax_runs / "one")
 
 
-def two_processes(emnist_dir, folder, cache, struck=None, signal_number=0, step=0, more=()):
+def two_processes(
+    emnist_dir, folder, cache, struck=None, signal_number=0, step=0, more=(), counts=(1, 1)
+):
     """Starts the training in two processes and waits for both: [(exit code, output), ...]."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -159,7 +203,7 @@ def two_processes(emnist_dir, folder, cache, struck=None, signal_number=0, step=
         }
         if number == struck:
             own |= {"SIGNAL": str(int(signal_number)), "AT_STEP": str(step)}
-        processes.append(run(MAIN, *line, env=on_jax(cache, **own)))
+        processes.append(run(MAIN, *line, env=on_jax(cache, counts[number], **own)))
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, outputs)]
 
@@ -190,6 +234,13 @@ def test_two_processes_train_what_one_trains_whatever_stops_them(emnist_dir, jax
     ends = two_processes(emnist_dir, tmp_path, cache, more=["--learning_rate=0.5"])
     assert [code for code, _ in ends] == [1, 1], ends
     assert all("learning_rate" in text and "Traceback" not in text for _, text in ends)
+
+
+@needs_jax
+def test_machines_with_other_numbers_of_devices_are_one_line(emnist_dir, jax_runs, tmp_path):
+    for code, text in two_processes(emnist_dir, tmp_path, jax_runs / "cache", counts=(1, 2)):
+        assert code == 1 and "as many devices each, not [1, 2]" in text, text
+        assert "Traceback" not in text
 
 
 def test_ended_by_force_a_process_still_says_what_to_do():
@@ -247,6 +298,15 @@ def test_a_batch_that_devices_cannot_share_is_one_line():
         devices.check_batch_size(126, four)
     with pytest.raises(devices.DevicesError, match=r"share it; 4\?"):
         devices.check_batch_size(3, four)
+
+
+def test_a_backend_that_cannot_train_is_one_line(monkeypatch, tmp_path, capsys):
+    """PyTorch's, which the tests do not install, would fail at an epoch's end."""
+    monkeypatch.setattr(machines.keras.backend, "backend", lambda: "torch")
+    assert mytrain.main(["--checkpoint_dir", str(tmp_path / "c")]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("Training needs Keras on TensorFlow") and message.count("\n") == 1
+    assert not (tmp_path / "c").exists()
 
 
 def test_several_machines_without_jax_are_one_line(monkeypatch, tmp_path, capsys):

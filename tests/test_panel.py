@@ -216,12 +216,12 @@ def test_every_way_out_of_the_window(shown, way):
         assert (code, lines, err) == (0, ["panel 0", "end"], "")
 
 
-def has_display(**env):
+def has_display(folder=ROOT, **env):
     kept = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     done = subprocess.run(
         [sys.executable, "-c", "import panel; print(panel.has_display())"],
-        cwd=ROOT,
-        env=kept | env,
+        cwd=folder,
+        env=kept | env | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -240,6 +240,11 @@ def test_no_display_is_said_without_ending_the_process(env):
 
 def test_a_display_is_found(screen):
     assert has_display(DISPLAY=screen) == "True"
+
+
+def test_a_display_is_found_from_a_folder_with_any_files(screen, tmp_path):
+    (tmp_path / "resource.py").write_text("raise SystemExit(1)")
+    assert has_display(tmp_path, DISPLAY=screen) == "True"
 
 
 def test_opencv_without_windows_has_no_display(monkeypatch):

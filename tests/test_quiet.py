@@ -55,6 +55,32 @@ def test_without_a_console_there_is_nothing_to_keep_back():
     assert (done.returncode, done.stdout) == (0, b"done None\n")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a file-size limit needs POSIX")
+def test_with_a_full_disk_nothing_is_kept_back():
+    code = """if True:
+        import os, resource
+        from quiet import quiet_libraries
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        with quiet_libraries(gpu=True):
+            os.write(2, b"a line of a library")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, b"a line of a library")
+
+
+def test_letters_that_the_console_lacks_are_told_all_the_same():
+    code = """if True:
+        import sys
+        from quiet import quiet_libraries
+        with quiet_libraries(gpu=True):
+            print("\\u6f22.png", file=sys.stderr)
+    """
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, cwd=ROOT, env=environment)
+    assert (done.returncode, done.stderr.strip()) == (0, rb"\u6f22.png")
+
+
 @pytest.mark.parametrize("kind", ["gpu", "no gpu"])
 def test_remarks_are_kept_back_and_problems_are_not(kind):
     lines = said(kind)

@@ -212,6 +212,16 @@ def test_fewer_epochs_than_planned_are_refused(copy, emnist_dir):
         mytrain.train(**settings(emnist_dir, copy, epochs=1))
 
 
+def test_curves_in_a_log_folder_that_a_run_comes_back_to_stay(emnist_dir, tmp_path, capsys):
+    here = settings(emnist_dir, tmp_path, **BRIEF)
+    assert mytrain.train(**here) == 0
+    first = [step for step, _ in curves(tmp_path)["train", "epoch_loss"]]
+    assert mytrain.train(**(here | {"epochs": 2, "log_dir": tmp_path / "elsewhere"})) == 0
+    assert "the curves so far are not there" in capsys.readouterr().out
+    assert mytrain.train(**(here | {"epochs": 3})) == 0
+    assert first == [0] and [s for s, _ in curves(tmp_path)["train", "epoch_loss"]] == [0, 2]
+
+
 def test_a_copy_goes_on_without_the_original_s_curves(emnist_dir, tmp_path, capsys):
     """Only the checkpoints are copied; both runs then write below the same log folder."""
     more = settings(emnist_dir, tmp_path, **BRIEF)
@@ -241,6 +251,7 @@ def test_a_copy_goes_on_without_the_original_s_curves(emnist_dir, tmp_path, caps
 def test_ctrl_c_while_tensorflow_is_loaded_is_one_line(tmp_path):
     run = subprocess.Popen(command(checkpoint_dir=tmp_path), stderr=subprocess.PIPE, text=True)
     while f"{os.sep}tensorflow{os.sep}" not in Path(f"/proc/{run.pid}/maps").read_text():
+        assert run.poll() is None
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     errors = run.communicate()[1]
@@ -481,6 +492,11 @@ def test_a_failing_disk_is_told_and_harms_nothing(whole, emnist_dir, tmp_path):
     assert done.returncode == 1, done.stderr
     assert "the state was not saved" in done.stdout and "Traceback" not in done.stderr
     assert not list(run_folder(tmp_path).glob("state-*"))
+    # Where the weights alone fitted, they wait for a state that never came.
+    assert (run_folder(tmp_path) / resume.WAITING).exists()
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert newest_state(tmp_path)[0]["epoch"] == 2
 
 
 BAD_OPTIONS = [
@@ -705,8 +721,15 @@ def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_p
     given = settings(emnist_dir, tmp_path, weights=best, learning_rate=1e-8, **BRIEF)
     assert mytrain.train(**given) == 0
     assert_same_weights(best_network(tmp_path), best_network(whole))
-    with pytest.raises(resume.ResumeError, match="has weights "):  # it goes on with them only
-        mytrain.train(**(given | {"weights": None}))
+    other = tmp_path / "other.weights.h5"  # it goes on with none but them
+    assert mytrain.train(**settings(emnist_dir, tmp_path / "elsewhere", **BRIEF)) == 0
+    for name in ("best.weights.h5", "best.json"):
+        file = run_folder(tmp_path / "elsewhere") / name
+        shutil.copy(file, other.with_name(name.replace("best", "other")))
+    with pytest.raises(resume.ResumeError, match="has weights .* leave --weights out"):
+        mytrain.train(**(given | {"weights": other}))
+    assert mytrain.train(**(given | {"weights": None, "epochs": 2})) == 0  # they may be gone
+    assert newest_state(tmp_path)[0]["settings"]["weights"] == resume.file_digest(best)
 
 
 def test_weights_are_read_before_fresh_moves_them_aside(copy, emnist_dir, capsys):

@@ -56,7 +56,9 @@ def compiled_with(parts):
 
     def compile_network(network, learning_rate, steps, **constants):
         whole(network, learning_rate, steps, **constants)
-        config = network.optimizer.get_config()
+        # float16 has the optimizer inside one that scales the loss.
+        own = getattr(network.optimizer, "inner_optimizer", network.optimizer)
+        config = own.get_config()
         if "schedule" not in parts:
             config["learning_rate"] = learning_rate
         config["use_ema"] = "average" in parts

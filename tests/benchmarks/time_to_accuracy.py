@@ -45,7 +45,7 @@ def train_ancestor(options):
 
     keras.utils.set_random_seed(options.seed[0])
     info = data._prepare(options.dataset, options.data_dir)
-    _, label = data._features(options.dataset, info)
+    label = data._label(options.dataset, info)
 
     def scaled(image, label):
         image = tf.cast(image, tf.float32) / 255.0
