@@ -1,6 +1,7 @@
 """Keeps what TensorFlow says of the machine off the console; what went wrong comes through."""
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -47,8 +48,17 @@ def quiet_libraries(gpu):
             raise
         finally:
             sys.stderr = before
+            _redirect_handlers(console, before)
             os.dup2(console.fileno(), 2)
             log.seek(0)
             for line in log:
                 if not remark.match(line):
                     sys.stderr.write(line.decode(errors="replace"))
+
+
+def _redirect_handlers(console, stream):
+    """Gives a lasting stream to log handlers made within the block, as TensorFlow makes one."""
+    for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
+        for handler in getattr(logger, "handlers", ()):
+            if getattr(handler, "stream", None) is console:
+                handler.setStream(stream)

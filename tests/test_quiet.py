@@ -68,6 +68,19 @@ def test_with_a_full_disk_nothing_is_kept_back():
     assert (done.returncode, done.stderr) == (0, b"a line of a library")
 
 
+def test_a_log_that_begins_within_goes_on_after_it():
+    code = """if True:
+        import logging
+        from quiet import quiet_libraries
+        with quiet_libraries(gpu=True):
+            logging.warning("in it")
+        logging.warning("after it")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [b"WARNING:root:in it", b"WARNING:root:after it"]
+
+
 def test_letters_that_the_console_lacks_are_told_all_the_same():
     code = """if True:
         import sys
