@@ -161,7 +161,8 @@ def main():
     add("--began", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        result = (train_ancestor if options.child == "ancestor" else train_ours)(options)
+        train = train_ancestor if options.child.startswith("ancestor") else train_ours
+        result = train(options)
         # Whole or not at all: where there is a result, the run is finished.
         part = options.out / "result.part"
         part.write_text(json.dumps(result, indent=1), "utf-8")
@@ -172,7 +173,7 @@ def main():
     print(f"{options.dataset}, seeds {options.seed}; medians (least to most)\n", flush=True)
     baseline, ours = [], {steps: [] for steps in sorted(options.steps)}
     for seed in options.seed:  # each seed's runs together: a slow hour meets both recipes
-        baseline.append(run(options, "ancestor", seed)["epochs"])
+        baseline.append(run(options, f"ancestor-{options.baseline_epochs}", seed)["epochs"])
         for steps in ours:
             ours[steps].append(run(options, f"steps-{steps}", seed, "--steps", steps))
     rows = [["", "images", "seconds", "without start-up", "test accuracy %"]]
