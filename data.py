@@ -6,14 +6,15 @@ one gather, and the order is a plain function of (seed, step), so that a run can
 step without reading what it skips.
 """
 
-import json
+import re
 import zlib
 from dataclasses import dataclass
+from json import JSONDecodeError
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from google.protobuf import json_format
+from google.protobuf.json_format import ParseError
 
 from augmentation import augment
 from model import CHARACTERS, INPUT_SHAPE
@@ -255,11 +256,11 @@ def _prepare(name, data_dir):
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
             f"{data_dir} (--dataset, --data_dir)"
         ) from None
-    except (json_format.ParseError, json.JSONDecodeError) as error:
-        reason, folder = str(error).splitlines()[0], data_dir / name.split("/")[0].split(":")[0]
+    except (ParseError, JSONDecodeError) as error:
+        reason, folder = str(error).splitlines()[0], re.split("[/:]", name)[0]
         raise DataError(
             f"{name}: the description of the prepared data is damaged: {reason}\n"
-            f"  Remove {folder} and start again: it is then prepared anew."
+            f"  Remove {data_dir / folder} and start again: it is then prepared anew."
         ) from error
     except (ValueError, AssertionError) as error:
         known = f"; of emnist there are {', '.join(_EMNIST_CHARACTERS)}"

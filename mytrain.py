@@ -146,10 +146,10 @@ def train(
         with quiet_libraries(gpu=True):
             strategy = devices.strategy()
         machines.together(lambda: devices.check_batch_size(batch_size, strategy))
-        began_with = state.settings.get("weights") if state else None
+        began = state.settings if state else {}
         settings = {
             "model": model,
-            "weights": resume.file_digest(weights) if weights else began_with,
+            "weights": resume.file_digest(weights) if weights else began.get("weights"),
             "dataset": dataset,
             "steps_per_epoch": steps_per_epoch,
             "batch_size": batch_size,
@@ -157,9 +157,7 @@ def train(
             "dropout": dropout,
             "seed": seed,
             # Precision follows the hardware; a run goes on as it began.
-            "precision": (
-                state.settings["precision"] if state else machines.from_first(devices.precision)
-            ),
+            "precision": began.get("precision") or machines.from_first(devices.precision),
             "recipe": [AUGMENTATION, FULL_AUGMENTATION, RECIPE],
         }
         if state:  # before the data, which may be long to load
@@ -195,6 +193,7 @@ def train(
             print(f"A copy of {state.place[0]}: its curves stay its own, new ones begin here.")
             state.log_name, state.log_sizes = report.new_log_name(logs, loaded.name), {}
         log_folder = logs / state.log_name
+        state.place = resume.place(folder, log_folder)
         report.print_settings(loaded, settings, epochs, log_folder)
 
         keras.utils.clear_session()  # layers' names, which the weights file holds, count from 1

@@ -131,7 +131,6 @@ class Recorder(keras.callbacks.Callback):
         model.compute_metrics(None, np.zeros(1, "int64"), answer)
         model.reset_metrics()
         self.set_model(model)
-        earlier, self.state.place = self.state.place, resume.place(self.folder, self.log_folder)
         self._at_once = model.steps_per_execution
         if self.state.arrays is None:
             self.state.arrays = machines.from_first(self._take)
@@ -140,7 +139,7 @@ class Recorder(keras.callbacks.Callback):
         expected = [tuple(variable.shape) for variable in _variables(model)]
         if expected != [array.shape for array in self.state.arrays]:
             raise resume.ResumeError(f"{self.folder}: its state is of another network; use --fresh")
-        self._cut_back_logs(came_back=earlier and earlier[1] != self.state.place[1])
+        self._cut_back_logs()
 
     def on_epoch_begin(self, epoch, logs=None):
         # The running metrics are restored within an epoch; at its start they are zero.
@@ -226,17 +225,17 @@ class Recorder(keras.callbacks.Callback):
         if signal_number is not None:
             raise Stopped(signal_number)
 
-    def _cut_back_logs(self, came_back):
-        """Rule 5; of a log folder that the run comes back to, the state does not know the files."""
+    def _cut_back_logs(self):
         found = resume.log_sizes(self.log_folder)
-        if self.state.log_sizes and not found:
+        if self.state.log_sizes and not self.state.log_sizes.keys() & found.keys():
             print(f"{self.log_folder}: the curves so far are not there; they go on from here")
+            return  # files that are there are of an earlier time, when it wrote there
         for name, now in found.items():
             path, size = self.log_folder / name, self.state.log_sizes.get(name)
             try:
-                if size is None and not came_back:
+                if size is None:
                     path.unlink()
-                elif size is not None and now > size:
+                elif now > size:
                     os.truncate(path, size)
             except OSError as error:
                 print(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")
@@ -251,5 +250,5 @@ class Follower(Recorder):
     def save(self, describe=False):
         self._saved_at = time.monotonic()
 
-    def _cut_back_logs(self, came_back):
+    def _cut_back_logs(self):
         pass

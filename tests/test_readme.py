@@ -39,7 +39,11 @@ COMMANDS = commands(README)
 # What the project imports, and which package brings it.
 PARSERS = {"mytrain.py": lambda line: mytrain._parser().parse_args(line), "demo.py": demo.parse}
 OPTIONAL = {"jax"}  # imported where it is asked for; the README says when
-PROVIDED = {"cv2": "opencv-python", "tensorflow_datasets": "tensorflow-datasets"}
+PROVIDED = {
+    "cv2": "opencv-python",
+    "google": "protobuf",
+    "tensorflow_datasets": "tensorflow-datasets",
+}
 
 
 def arguments(script):
