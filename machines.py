@@ -10,6 +10,7 @@ single process they do nothing more.
 """
 
 import atexit
+import collections
 import contextlib
 import os
 import pickle
@@ -72,10 +73,11 @@ def join():
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0]
         raise DevicesError(f"Not all machines came to {wanted}: {reason}") from error
+    counts = collections.Counter(device.process_index for device in jax.devices())
+    if len({*counts.values()}) > 1:
+        each = ", ".join(str(counts[number]) for number in sorted(counts))
+        raise DevicesError(f"The machines must have as many devices each, not {each}.")
     together(lambda: None)  # connects them
-    counts = _multihost().process_allgather(np.int32(jax.local_device_count())).tolist()
-    if len(set(counts)) > 1:
-        raise DevicesError(f"The machines must have as many devices each, not {counts}.")
     _watch()
     rank, processes = share()
     print(f"This is machine {rank + 1} of {processes}; if one fails, all stop. {AGAIN}")
