@@ -172,7 +172,7 @@ def test_reads_what_is_drawn_in_natural_order(run, tmp_path):
 def test_names_that_look_like_options_are_files_behind_two_dashes(run, tmp_path):
     for name in ("-x.png", "y.png"):
         write_picture(tmp_path / name, "L")
-    code, out, err = run("y.png", "--", "-x.png")
+    code, out, err = run("--", "-x.png", "y.png")
     assert (code, err) == (0, []) and [line.split()[0] for line in out[1:-1]] == ["-x.png", "y.png"]
     assert sorted(saved(tmp_path)) == ["L_-x.png", "L_y.png"]
 
