@@ -144,8 +144,7 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         # The running metrics are restored within an epoch; at its start they are zero.
         count = len(self.state.arrays) if self.state.step else -len(self.model.metrics_variables)
-        for variable, value in zip(_variables(self.model)[:count], self.state.arrays):
-            variable.assign(value)
+        self._put(_variables(self.model)[:count])
         self._first_step = self.state.step
 
     def on_train_batch_end(self, batch, logs=None):
@@ -166,8 +165,7 @@ class Recorder(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self.state.arrays = self._take()
         # Each of several GPUs has moving averages of its own: all go on with the first one's.
-        for variable in self.model.non_trainable_variables:
-            variable.assign(keras.ops.convert_to_numpy(variable))
+        self._put(self.model.variables)
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -220,6 +218,11 @@ class Recorder(keras.callbacks.Callback):
 
     def _take(self):
         return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(self.model)]
+
+    def _put(self, variables):
+        """Gives the state's values to the first of `_variables`, so many."""
+        for variable, value in zip(variables, self.state.arrays):
+            variable.assign(value)
 
     def _stop_if(self, signal_number):
         if signal_number is not None:
