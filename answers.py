@@ -17,7 +17,6 @@ import io
 import itertools
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -235,7 +234,7 @@ def write_whole(path, content):
         return
     target = os.path.realpath(path)  # a link stays a link
     # A name of its own, and short: the target's may be the longest there can be.
-    part = Path(target).with_name(f".{secrets.token_hex(4)}.part")
+    part = Path(target).with_name(f".{os.urandom(4).hex()}.part")
     write_new(part, content or b"")
     try:
         if os.path.exists(target):

@@ -22,6 +22,7 @@ from pieces import (
     label_pieces,
     lines,
     not_specks,
+    of_pieces,
 )
 from sheet import SHEET_SIDE, find_sheet
 
@@ -179,23 +180,21 @@ def _character(strength, floor, separation=SEPARATION):
         level = _ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)
         faint = strength > 0.25 * level  # a line or a frame may be paler than the character
-        artefacts = lines(faint)
         found = edge_artefacts(labels, stats) | frame(labels, stats)
-        if found.any():
-            artefacts |= found[labels]
+        artefacts = lines(faint) | of_pieces(labels, found)
         if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
             paler, stats_of_paler = label_pieces(faint)
-            artefacts |= frame(paler, stats_of_paler)[paler]
+            artefacts |= of_pieces(paler, frame(paler, stats_of_paler))
         if not artefacts.any():
             break
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
     pieces = not_specks(labels, stats)
-    kept = pieces[labels]
+    kept = of_pieces(labels, pieces)
     if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept, separation):
         raise NoInk
     corners = dark_corners(labels, stats)
     if stats[pieces & corners, 4].sum() > CORNERS * stats[pieces, 4].sum():  # is there fainter ink?
-        rest = np.where(grown(corners[labels], 2 * rim), 0, strength)
+        rest = np.where(grown(of_pieces(labels, corners), 2 * rim), 0, strength)
         with contextlib.suppress(NoInk):
             ink, mask = _character(rest, floor, 2 * SEPARATION)
             if OTHER_AREA * np.count_nonzero(ink[mask] > 0.5) > np.count_nonzero(kept):

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from ink import NoInk, find_ink, resized
-from pieces import box, cut_off, grown, label_pieces, stroke_width
+from pieces import box, cut_off, grown, label_pieces, of_pieces, stroke_width
 
 # Reading
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"  # brands in its first box
@@ -258,7 +258,7 @@ def convert(picture):
     labels, stats = label_pieces(mask)
     others = cut_off(labels, stats)
     notes = ["left out what the edge cuts off"] if others.any() else []
-    mask &= ~others[labels]
+    mask &= ~of_pieces(labels, others)
     x, y, w, h = box(mask)
     glyph = ink[y : y + h, x : x + w] * mask[y : y + h, x : x + w]
     return _framed(_stroke_in_range(glyph)), notes + _several(stats[1:][~others[1:]])

@@ -267,6 +267,8 @@ def _stored_shapes(weights, name):
 # ------------------------------------------------------------------------------------ for messages
 def printable(text):
     """The text on one line, with control characters and what cannot be printed escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
