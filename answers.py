@@ -27,6 +27,7 @@ from pathlib import Path
 import cv2
 
 FOLDER = "predictions"
+MAX_STEM = 240  # bytes of an answer's name
 TEXT_CHUNK = b"tEXtdemo.py\0"  # then the answer's name, "/", the picture's name, both quoted
 PNG_HEAD = 33  # bytes of a PNG's signature and first chunk
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
@@ -87,7 +88,7 @@ class Answers:
         for name in earlier:
             self.taken[name.casefold()] -= 1
         safe = re.sub(r"[^\w.+-]", lambda match: f"%{ord(match[0]):02X}", character)
-        stem = f"{safe}_{Path(source).stem}"
+        stem = fitting(f"{safe}_{Path(source).stem}")
         endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
         names = (f"{stem}{ending}.png" for ending in endings)
         free = next(name for name in names if not self.taken[name.casefold()])
@@ -102,11 +103,7 @@ def _save(path, source, content, earlier):
     """
     if not content:
         raise OSError(errno.EINVAL, "no PNG file can be made of it", str(path))
-    names = (urllib.parse.quote(os.fsencode(name), safe="") for name in (path.name, source))
-    chunk = TEXT_CHUNK + "/".join(names).encode()
-    length, check = len(chunk) - 4, zlib.crc32(chunk)
-    chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
-    content = content[:PNG_HEAD] + chunk + content[PNG_HEAD:]
+    content = marked(content, path.name, source)
     # The same name, or another case of it, which many a disk does not tell apart.
     again = next((old for old in earlier if old.name.casefold() == path.name.casefold()), None)
     if again:
@@ -117,6 +114,22 @@ def _save(path, source, content, earlier):
     for old in earlier:
         if old != again:
             old.unlink(missing_ok=True)
+
+
+def marked(content, name, source):
+    """A PNG file's bytes, with the text chunk that says what it answers."""
+    names = (urllib.parse.quote(os.fsencode(part), safe="") for part in (name, source))
+    chunk = TEXT_CHUNK + "/".join(names).encode()
+    length, check = len(chunk) - 4, zlib.crc32(chunk)
+    chunk = length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
+    return content[:PNG_HEAD] + chunk + content[PNG_HEAD:]
+
+
+def fitting(stem):
+    """A file name's stem, cut to what all disks take: 255 bytes with a number and `.png`."""
+    while len(os.fsencode(stem)) > MAX_STEM:
+        stem = stem[:-1]
+    return stem
 
 
 def source_of(path):
@@ -139,7 +152,7 @@ def source_of(path):
 
 def without_answers(folder, names):
     """Those of a folder's file names that are pictures, not answers of an earlier run."""
-    if os.path.basename(os.path.abspath(folder)) != FOLDER:
+    if os.path.basename(os.path.abspath(folder)).casefold() != FOLDER:  # Windows' and Macs' disks
         return names
     return [name for name in names if not source_of(Path(folder, name))]
 

@@ -1,8 +1,8 @@
 """The data: a TensorFlow Datasets name in, batches of upright characters out.
 
-Every set that these networks can learn is small (EMNIST ByClass, the largest, is 547 MB of
-bytes), so the training images are held in memory as uint8. That buys two things: a batch costs
-one gather, and the order is a plain function of (seed, step), so that a run can go on at any
+A set of 28x28 images is small as a rule (EMNIST ByClass is 547 MB of bytes, QuickDraw, much the
+largest, 40 GB), so the training images are held in memory as uint8. That buys two things: a batch
+costs one gather, and the order is a plain function of (seed, step), so that a run can go on at any
 step without reading what it skips.
 """
 
@@ -18,6 +18,7 @@ from google.protobuf.json_format import ParseError
 
 from augmentation import augment
 from model import CHARACTERS, INPUT_SHAPE
+from weights import MAX_CLASSES, MAX_NAME, are_class_names
 
 HELD_OUT_PERCENT = 5  # of the training split, for validation, where the data has no such split
 READ_BATCH = 4096  # images a step while reading; large, since an image is small
@@ -93,6 +94,10 @@ def load(name, data_dir):
         train = f"train[:{100 - HELD_OUT_PERCENT}%]"
         validation = f"train[{100 - HELD_OUT_PERCENT}%:]"
         held_out = f"the last {HELD_OUT_PERCENT} % of its training split, held out"
+        if info.disable_shuffling:  # the tail may be one class
+            raise DataError(
+                f"{name}: stored in order (disable_shuffling), so it needs a validation split"
+            )
     transposed = info.name == "emnist"  # all six configurations
 
     def read(split):
@@ -250,6 +255,10 @@ def _scaled(images):
 def _prepare(name, data_dir):
     """Makes sure that the data is there; returns its DatasetInfo."""
     try:
+        str(data_dir).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{ascii(str(data_dir))}: TensorFlow needs a UTF-8 name") from None
+    try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
         raise DataError(
@@ -262,6 +271,8 @@ def _prepare(name, data_dir):
             f"{name}: the description of the prepared data is damaged: {reason}\n"
             f"  Remove {data_dir / folder} and start again: it is then prepared anew."
         ) from error
+    except ImportError as error:  # another community's datasets
+        raise DataError(f"{name}: needs what is not installed: {error}") from error
     except (ValueError, AssertionError) as error:
         known = f"; of emnist there are {', '.join(_EMNIST_CHARACTERS)}"
         there = known if name.startswith("emnist") else ""
@@ -303,8 +314,11 @@ def _label(name, info):
     image, label = (dict(info.features).get(key) for key in _keys(info))
     if image is None or not isinstance(label, tfds.features.ClassLabel):
         raise DataError(f"{name}: not a set of images with one class label each")
-    if tuple(image.shape) != INPUT_SHAPE:
-        raise DataError(f"{name}: its images are {image.shape}; these networks take {INPUT_SHAPE}")
+    if label.num_classes == 1:
+        raise DataError(f"{name}: it has one class alone, and nothing to tell it from")
+    if tuple(image.shape) != INPUT_SHAPE or image.np_dtype != np.uint8:
+        images = f"{image.shape} {np.dtype(image.np_dtype)}"
+        raise DataError(f"{name}: its images are {images}; these networks take {INPUT_SHAPE} uint8")
     return label
 
 
@@ -312,6 +326,9 @@ def _characters(info, label):
     """What each class means, one string a class."""
     if info.name == "emnist":
         return _EMNIST_CHARACTERS[info.config_name]
+    if not are_class_names(label.names):  # the demo would refuse the weights
+        rule = f"at most {MAX_CLASSES}, printable, of at most {MAX_NAME} characters"
+        raise DataError(f"{info.full_name}: its classes' names must be {rule}")
     return list(label.names)
 
 
@@ -340,11 +357,17 @@ def _read(info, split, transposed):
         for some_images, some_labels in batches.prefetch(2):
             start, end = end, end + len(some_labels)
             images[start:end], labels[start:end] = some_images, some_labels
+    except NotImplementedError:
+        kind = info.file_format.value
+        raise DataError(f"{info.full_name}: its files are {kind}: prepare it as tfrecord") from None
     except (tf.errors.OpError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(_damaged(info, split, reason)) from error
     if end != count:
         raise DataError(_damaged(info, split, f"{end} of {count} images"))
+    if labels.min() < 0:  # TFDS's way to say that there are none
+        part = split.split("[")[0]
+        raise DataError(f"{info.full_name}: split {part} has images without labels; leave it out")
     return images, labels
 
 

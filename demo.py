@@ -192,7 +192,9 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `demo.py | head` has seen enough
+    except OSError as error:  # standard output's: its disk is full, say
+        if not isinstance(error, BrokenPipeError):  # `demo.py | head` has seen enough
+            print(f"standard output: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -282,7 +284,7 @@ def show(entries):
 
     def save_path(index):
         file = Path(entries[index].file)
-        return file.parent / answers.FOLDER / f"panel_{file.stem}.png"
+        return file.parent / answers.FOLDER / f"{answers.fitting('panel_' + file.stem)}.png"
 
     panel.show(panel_at, len(entries), save_path)
 

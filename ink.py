@@ -367,7 +367,11 @@ def _vote(flat, darkest, lightest, paper):
 
 
 def _soft_parts(flat):
-    """(h, w) float32: what of it is above 0 widely and with soft rims; 0 elsewhere."""
+    """(h, w) float32: what of it is above 0 widely and with soft rims; 0 elsewhere.
+
+    The rims are those of the part and, where it carries deeper ink, of what the ink lies on: the
+    sharp edge of a coloured note is a small step beside a dark character on it.
+    """
     kernel = np.ones([max(3, round(SHADOW_WINDOW * max(flat.shape)))] * 2)
     wide = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)  # as if no strokes crossed it
     wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel).clip(0)
@@ -377,7 +381,12 @@ def _soft_parts(flat):
     soft = np.zeros_like(flat)
     for k in range(1, len(stats)):
         part = grown(labels == k, 2)
-        if _quantile(steps[part], 0.95) <= 2 * SHARP * np.ptp(wide[part]):  # over 4 % here
+        level = 1.5 * _quantile(wide[labels == k], 0.5)
+        ground = cv2.morphologyEx(np.minimum(wide, level), cv2.MORPH_GRADIENT, np.ones((3, 3)))
+        if all(
+            _quantile(rims[part], 0.95) <= 2 * SHARP * height  # over 4 % here
+            for rims, height in ((steps, np.ptp(wide[part])), (ground, level))
+        ):
             soft[part] = wide[part]
     return soft
 

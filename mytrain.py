@@ -9,11 +9,12 @@ Stop it with Ctrl-C at any time; the same command goes on where it stopped.
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
 
-from quiet import quiet_libraries
+from quiet import quiet_libraries, tell
 
 try:
     with quiet_libraries(gpu=True):
@@ -34,6 +35,11 @@ try:
 except KeyboardInterrupt:  # in these seconds nothing was begun
     print("Stopped.", file=sys.stderr)
     sys.exit(130)
+except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
+    if "KERAS_BACKEND" not in os.environ:
+        raise
+    print(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}", file=sys.stderr)
+    sys.exit(1)
 
 HERE = Path(__file__).parent
 # Whose messages are for the user.
@@ -96,7 +102,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         signal_number = 2
     again = "Start the same command without --fresh" if options.fresh else "Start the same command"
-    print(f"Stopped. {again} again to go on.", file=sys.stderr)
+    tell(f"Stopped. {again} again to go on.", stream=sys.stderr)
     return 128 + signal_number
 
 
@@ -129,7 +135,7 @@ def train(
     Raises:
         data.DataError, devices.DevicesError, resume.ResumeError, weights.WeightsError: with a
             message for the user.
-        saving.Stopped: after Ctrl-C or SIGTERM, the state saved.
+        saving.Stopped: after Ctrl-C or another signal to stop, the state saved.
     """
     folder = checkpoint_dir / model
     with quiet_libraries(gpu=True):
@@ -281,18 +287,19 @@ def _test(network, loaded, recorder):
     """
     state, best = recorder.state, recorder.folder / resume.BEST
     if recorder.failed or not recorder.best_is_whole():
-        print(f"The last state or the best weights are not in {recorder.folder}.", file=sys.stderr)
-        print("Make room there and start the same command again; a run that was", file=sys.stderr)
-        print("finished before needs more --epochs to make up for lost weights.", file=sys.stderr)
+        tell(f"The last state or the best weights are not in {recorder.folder}.", stream=sys.stderr)
+        tell("Make room there and start the same command again; a run that was", stream=sys.stderr)
+        tell("finished before needs more --epochs to make up for lost weights.", stream=sys.stderr)
         return 1
-    print(f"Finished: {state.epoch} epochs, {report.duration(state.seconds)} of training.")
-    print(f"  best weights {best}")
-    print(f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}")
+    tell(f"Finished: {state.epoch} epochs, {report.duration(state.seconds)} of training.")
+    tell(f"  best weights {best}")
+    tell(f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}")
     if state.test is None:
         plain = devices.local_copy(network)  # the file has no optimizer either
         plain.load_weights(best)
         temperature = calibration.fit_temperature(*_answers(plain, loaded, loaded.validation))
         state.description["temperature"] = round(temperature, 4)
+        state.test = {}  # done, whether there is a test split or not
         if loaded.test:
             probabilities, labels = _answers(plain, loaded, loaded.test)
             state.test = scores.figures(probabilities, labels, loaded.characters)
@@ -302,8 +309,8 @@ def _test(network, loaded, recorder):
             )
         recorder.save(describe=True)
     if state.test:
-        print("  test " + ", ".join(f"{name} {share:.4f}" for name, share in state.test.items()))
-    print(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
+        tell("  test " + ", ".join(f"{name} {share:.4f}" for name, share in state.test.items()))
+    tell(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
     return 1 if recorder.failed else 0
 
 
@@ -395,5 +402,6 @@ def _parser():
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)
+    for number in saving.stopping_signals()[1:]:  # Ctrl-C is Python's
+        signal.signal(number, _stop)
     sys.exit(main())

@@ -264,13 +264,16 @@ def show(panel_at, count, save_path):
 
 
 def save_png(path, picture):
-    """Writes `name.png`, or the first free of `name-2.png`, ...; returns what to tell about it."""
+    """Writes `name.png`, or the first free of `name-2.png`, ...; returns what to tell about it.
+
+    Marked as an answer, to a picture that cannot be: `demo.py notes/*` must not read it.
+    """
     path, data = Path(path), answers.png(picture)
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = next(name for name in itertools.chain([path], numbered) if not name.exists())
-        answers.write_new(free, data)
+        answers.write_new(free, answers.marked(data, free.name, "."))
         return f"saved as {free}"
     except OSError as error:
         return f"not saved: {error}"

@@ -163,7 +163,8 @@ def _eight_bits(picture):
     if picture.dtype == np.uint16:  # OpenCV leaves 10 and 12 bits of an AVIF file as they are
         bits = next(bits for bits in (10, 12, 16) if picture.max() < 1 << bits)
         return (picture >> (bits - 8)).astype(np.uint8)
-    values = picture.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = picture.astype(np.float32)
     finite = np.isfinite(values)
     if not finite.any():
         raise PictureError("blank: no ink found")
@@ -177,7 +178,8 @@ def _composited(picture):
     """(h, w), (h, w, 1..4) uint8 -> (h, w, 3) uint8 BGR, transparent parts filled.
 
     Filled with what sets the visible colour off: white, or black under light ink. A picture that is
-    mostly visible and has a drawing of its own (a cut-out photograph) continues in its own colour.
+    mostly visible and has a drawing of its own (a cut-out photograph) continues in its own colour,
+    one with an outline all around (a sticker) in that of the outline.
     """
     if picture.ndim == 2 or picture.shape[2] == 1:
         return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
@@ -190,7 +192,9 @@ def _composited(picture):
         return np.ascontiguousarray(colour)
     visible = colour[alpha > 127] if (alpha > 127).any() else colour[alpha > 0]  # (n, 3)
     fill = np.full(3, 255 if np.median(visible.mean(axis=1)) < 128 else 0)
-    if len(visible) > 0.5 * alpha.size and np.ptp(visible, axis=0).max() > 64:
+    if (edge := _outline(colour, alpha)) is not None:
+        fill = edge
+    elif len(visible) > 0.5 * alpha.size and np.ptp(visible, axis=0).max() > 64:
         fill = np.median(visible, axis=0)
     result = np.empty_like(colour)
     for c in range(3):  # one channel at a time: 64 megapixels are large
@@ -198,6 +202,17 @@ def _composited(picture):
         mixed += (255 - alpha).astype(np.uint16) * np.uint16(fill[c])
         result[..., c] = mixed // 255
     return result
+
+
+def _outline(colour, alpha):
+    """The colour (3,) of an outline around all that is visible, as stickers have it; or None."""
+    visible = alpha > 127
+    inside, rim = colour[visible], colour[visible & grown(~visible, 2)]  # (n, 3)
+    if len(rim) == 0 or np.ptp(inside, axis=0).max() <= 64:
+        return None
+    edge = np.median(rim, axis=0)
+    alike = [(np.abs(part - edge).max(axis=1) < 32).mean() for part in (rim, inside)]
+    return edge if alike[0] > 0.9 and alike[1] < 0.95 else None
 
 
 def _exif_orientation(exif):

@@ -104,8 +104,8 @@ def lines(mask):
 
     Where a stroke crosses a line the ink is deeper than the line is thick, and stays.
     """
-    found = np.zeros_like(mask)
-    for ink, out in ((mask, found), (mask.T, found.T)):
+    found, level, upright = (np.zeros_like(mask) for _ in range(3))
+    for ink, out, lines_of in ((mask, found, level), (mask.T, found.T, upright.T)):
         ink = np.ascontiguousarray(ink, np.uint8)
         width = ink.shape[1]
         if not (ink[:, :3].any() and ink[:, -3:].any()):
@@ -121,8 +121,15 @@ def lines(mask):
                     depth = round(2 * max(1, thick)) + 2
                     deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1)))
                     out |= line & (ink > 0) & (deep == 0)
+                    lines_of |= line
     if not found.any():
         return found
+    crossing = level & upright
+    if crossing.any():  # deep both ways, but no stroke's
+        labels, stats = label_pieces(mask & ~found)
+        whole = np.bincount(labels[crossing], minlength=len(stats)) == stats[:, 4]
+        whole[0] = False
+        found |= of_pieces(labels, whole)
     left = label_pieces(mask & ~found)[1][1:]
     return found if len(left) and left[:, 4].max() > SPECK_AREA * found.sum() else found & False
 

@@ -11,6 +11,16 @@ _SHOW_ALL = "TF_CPP_MIN_LOG_LEVEL" in os.environ  # the user's own wish
 _REMARK = rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b"
 
 
+def tell(text, end="\n", stream=None):
+    """`print` for a training, which goes on where nobody reads or the log's disk is full."""
+    stream = stream or sys.stdout
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except OSError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+
+
 @contextlib.contextmanager
 def quiet_libraries(gpu):
     """Within it, libraries' lines on stderr wait; at its end those that are no remarks are shown.
@@ -24,9 +34,11 @@ def quiet_libraries(gpu):
             shown too, but for the line that there is no NVIDIA driver (303) on the machine at all.
     """
     handle = log = None
-    with contextlib.suppress(OSError):
+    try:
         handle = os.dup(2)  # fails without a console, as under pythonw
         log = tempfile.TemporaryFile()  # where the disk is full, or read-only
+    except OSError:  # then absl, which TensorFlow imports, must not ask for a temporary folder
+        os.environ.setdefault("TEST_TMPDIR", os.devnull)
     if log is None:
         if handle is not None:
             os.close(handle)

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import io
 import itertools
-import os
 import shutil
 import sys
 import time
@@ -25,6 +24,7 @@ import charts
 import data
 import devices
 import scores
+from quiet import tell
 
 EVERY = 100  # steps between two points of the curves by step
 LOOKED_AT = 10_000  # validation images at most for the pictures: the rest would say the same
@@ -45,7 +45,7 @@ def _guarded(hook):
         except (tf.errors.OpError, OSError) as error:
             self.broken = True
             reason = str(error).split(" [Op:")[0].splitlines()[0].split("; ")[-1]
-            print(f"\n{self.log_dir}: no more curves are written: {reason}; training goes on")
+            tell(f"\n{self.log_dir}: no more curves are written: {reason}; training goes on")
 
     return guarded
 
@@ -212,7 +212,7 @@ def write_test(log_folder, epoch, figures, counts, characters):
             for name, value in figures.items():
                 tf.summary.scalar(f"final/{name.replace(' ', '_')}", value, step=epoch)
     except (tf.errors.OpError, OSError) as error:
-        print(f"{log_folder}: the final figures were not written: {str(error).splitlines()[0]}")
+        tell(f"{log_folder}: the final figures were not written: {str(error).splitlines()[0]}")
 
 
 @contextlib.contextmanager
@@ -299,7 +299,7 @@ class Console(keras.callbacks.Callback):
     def __init__(self, epochs, steps, batch_size, state):
         super().__init__()
         self.epochs, self.steps, self.batch_size, self.state = epochs, steps, batch_size, state
-        self.live = sys.stdout.isatty()
+        self.live = bool(sys.stdout) and sys.stdout.isatty()
         self.told_speed = devices.has_gpu()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -328,7 +328,7 @@ class Console(keras.callbacks.Callback):
                 f"  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}"
             )
             width = shutil.get_terminal_size().columns - 1
-            self._print(f"\r{line[:width]:<{width}}", end="")
+            tell(f"\r{line[:width]:<{width}}", end="")
 
     def on_epoch_end(self, epoch, logs=None):
         self._say(
@@ -341,16 +341,7 @@ class Console(keras.callbacks.Callback):
     def _say(self, text):
         """A line that stays; on a screen it takes the place of the line that follows."""
         width = shutil.get_terminal_size().columns - 1
-        self._print(f"\r{text:<{width}}" if self.live else text)
-
-    def _print(self, text, end="\n"):
-        """Training goes on where nobody reads it any more, or its file's disk is full."""
-        try:
-            print(text, end=end, flush=True)
-        except OSError:
-            self.live = False
-            with open(os.devnull, "w") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        tell(f"\r{text:<{width}}" if self.live else text)
 
 
 def bar(share):

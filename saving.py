@@ -11,12 +11,14 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 
 import machines
 import resume
+from quiet import tell
 
 SAVE_EVERY_S = 240  # seconds of training between two states within an epoch
 
@@ -29,6 +31,13 @@ class Stopped(BaseException):
         self.signal_number = signal_number
 
 
+def stopping_signals():
+    """Ctrl-C, SIGTERM, and a closed terminal or lost connection, unless `nohup` ignores that."""
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    heard = hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([hang_up] if heard else [])]
+
+
 class NotFinite(Exception):
     """The loss or a weight became NaN or infinite."""
 
@@ -36,6 +45,18 @@ class NotFinite(Exception):
 def _variables(model):
     """Everything in a compiled model that a training step reads and writes, metrics last."""
     return [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+
+
+class _Weights(keras.Model):
+    """A model whose weights are saved once there is room: HDF5 can crash where a disk fills up."""
+
+    def save_weights(self, filepath, **options):
+        size = sum(array.nbytes + 8192 for array in self.get_weights())  # 3,190 were the most
+        path = Path(filepath)
+        path.write_bytes(bytes(size))  # OSError where there is no room
+        resume.flush(path)
+        path.unlink()
+        super().save_weights(filepath, **options)
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -62,7 +83,7 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def set_model(self, model):
         # The same layers, uncompiled; a fixed name, since the file holds it.
-        super().set_model(keras.Model(model.inputs, model.outputs, name=model.name))
+        super().set_model(_Weights(model.inputs, model.outputs, name=model.name))
 
     def on_epoch_end(self, epoch, logs=None):
         best_so_far = self.best
@@ -74,7 +95,7 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         except (OSError, RuntimeError) as error:  # HDF5 has both
             self.best, self.failed = best_so_far, True
             reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
-            print(f"\n{self.new}: the best weights were not saved: {reason}")
+            tell(f"\n{self.new}: the best weights were not saved: {reason}")
             with contextlib.suppress(OSError):
                 self.new.unlink(missing_ok=True)
 
@@ -107,16 +128,17 @@ class Recorder(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def catching_signals(self):
-        """Within it, Ctrl-C and SIGTERM stop training after the step; a second one at once."""
+        """Within it, a signal stops training after the step; a second one at once."""
 
         def note(signal_number, frame):
             if self.signal_number is not None:
                 raise Stopped(signal_number)
             self.signal_number = signal_number
-            # Not print: it may be in the middle of one.
-            os.write(2, b"\nStopping after this step; once more: at once, without saving.\n")
+            with contextlib.suppress(OSError):  # of `mytrain.py 2>&1 | tee log`, tee is gone first
+                # Not print: it may be in the middle of one.
+                os.write(2, b"\nStopping after this step; once more: at once, without saving.\n")
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, note) for number in stopping_signals()}
         try:
             yield
         finally:
@@ -204,7 +226,7 @@ class Recorder(keras.callbacks.Callback):
                 resume.describe_best(self.folder, self.state)
         except OSError as error:
             what = "state was" if self.failed else "best weights were"
-            print(
+            tell(
                 f"\n{self.folder}: the {what} not saved: {error.strerror or error}; "
                 "what was saved before is untouched"
             )

@@ -26,7 +26,7 @@ CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 # What a weights file may be at most
 MAX_WEIGHTS_BYTES = 512 * 2**20
 MAX_SIDECAR_BYTES = 2**20
-MAX_CLASSES = 4096
+MAX_CLASSES, MAX_NAME = 4096, 40  # characters of a class's name
 MAX_OBJECTS = 10_000  # groups and arrays in the HDF5 file
 
 
@@ -106,6 +106,12 @@ def _check_file(path, max_bytes):
         raise WeightsError(f"{shown(path)}: {status.st_size} bytes cannot be right")
 
 
+def are_class_names(names):
+    """Whether a list is one of classes' names; "" is an output that is not used."""
+    fit = (isinstance(name, str) and len(name) <= MAX_NAME and name.isprintable() for name in names)
+    return 1 <= len(names) <= MAX_CLASSES and all(fit) and any(names)
+
+
 def _check_sidecar(about):
     """ValueError unless types and lengths are what `resume.py` writes."""
 
@@ -119,10 +125,7 @@ def _check_sidecar(about):
     checks = {
         "model": isinstance(about.get("model"), str),
         "input_shape": isinstance(shape, list) and all(type(side) is int for side in shape),
-        "characters": isinstance(characters, list)
-        and 1 <= len(characters) <= MAX_CLASSES
-        and all(isinstance(c, str) and len(c) <= 40 and c.isprintable() for c in characters)
-        and any(characters),
+        "characters": isinstance(characters, list) and are_class_names(characters),
         "dataset": isinstance(about.get("dataset", ""), str),
         "val_accuracy": is_number(about.get("val_accuracy", 0), 0, 1),
         "temperature": is_number(about.get("temperature", 1), 0.01, 100),

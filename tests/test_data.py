@@ -1,5 +1,7 @@
 """The data: EMNIST through TFDS's real builder, upright; order and augmentation by (seed, step)."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,7 +72,7 @@ def test_the_order_is_that_of_tfds_load(emnist_builder, tmp_path):
     np.testing.assert_array_equal(loaded.train[1], labels)
 
 
-def stored(folder, features, example, count=20):
+def stored(folder, features, example, count=20, **options):
     """Prepares "my_letters" as users do, with so many examples to train on."""
     tfds.dataset_builders.store_as_tfds_dataset(
         name="my_letters",
@@ -78,6 +80,7 @@ def stored(folder, features, example, count=20):
         features=tfds.features.FeaturesDict(features),
         split_datasets={"train": ((k, example(k)) for k in range(count))},
         data_dir=folder,
+        **options,
     )
 
 
@@ -110,6 +113,54 @@ def test_a_set_without_class_labels_is_one_line(tmp_path):
     stored(tmp_path, features, lambda k: {"image": np.zeros((28, 28, 1), np.uint8), "label": k})
     with pytest.raises(data.DataError, match="my_letters: not a set of images with one class"):
         data.load("my_letters", tmp_path)
+
+
+ODD = {
+    "its images are (28, 28, 1) uint16": {
+        "features": IMAGE_AND_CLASS
+        | {"image": tfds.features.Image(shape=(28, 28, 1), dtype=np.uint16)},
+        "example": lambda k: {"image": np.full((28, 28, 1), k, np.uint16), "label": k % 2},
+    },
+    "it has one class alone": {
+        "features": IMAGE_AND_CLASS | {"label": tfds.features.ClassLabel(names=["x"])},
+        "example": lambda k: numbered(k) | {"label": 0},
+    },
+    "split train has images without labels": {
+        "features": IMAGE_AND_CLASS,
+        "example": lambda k: numbered(k) | {"label": -1},
+    },
+    "its classes' names must be": {
+        "features": IMAGE_AND_CLASS | {"label": tfds.features.ClassLabel(names=["x", "y" * 41])},
+        "example": numbered,
+    },
+    "stored in order": {
+        "features": IMAGE_AND_CLASS,
+        "example": numbered,
+        "disable_shuffling": True,
+    },
+}
+
+
+@pytest.mark.parametrize("reason", ODD)
+def test_sets_that_cannot_be_learnt_are_one_line_and_not_called_damaged(reason, tmp_path):
+    stored(tmp_path, **ODD[reason])
+    with pytest.raises(data.DataError, match=f"^my_letters.*{re.escape(reason)}") as raised:
+        data.load("my_letters", tmp_path)
+    assert "damaged" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_files_of_another_format_are_one_line(tmp_path):
+    stored(tmp_path, IMAGE_AND_CLASS, numbered)
+    (info,) = tmp_path.rglob("dataset_info.json")
+    info.write_text(info.read_text().replace("tfrecord", "array_record"))
+    with pytest.raises(data.DataError, match="my_letters/1.0.0: its files are array_record"):
+        data.load("my_letters", tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are always text")
+def test_a_folder_whose_name_is_no_text_is_one_line(tmp_path):
+    with pytest.raises(data.DataError, match="needs a UTF-8 name"):
+        data.load("my_letters", tmp_path / os.fsdecode(b"caf\xe9"))
 
 
 @pytest.mark.parametrize("config", [name for name in CLASSES if name != "byclass"])

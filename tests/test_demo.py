@@ -479,8 +479,11 @@ def test_what_the_user_puts_into_predictions_meanwhile_stays(tmp_path):
 
 
 @pytest.mark.skipif(not POSIX, reason="Windows has a limit on whole paths")
-def test_a_name_as_long_as_can_be_is_answered_again(run, tmp_path):
-    write_picture(tmp_path / "in" / ("x" * 249 + ".png"), "L")
+@pytest.mark.parametrize(
+    "letter", ["x" * 249, "x" * 251, "\u5b57" * 83], ids=["249", "251", "83x3"]
+)
+def test_a_name_as_long_as_can_be_is_answered_again(run, tmp_path, letter):
+    write_picture(tmp_path / "in" / (letter + ".png"), "L")
     for _ in range(2):
         code, _, err = run("in", "--csv", "y" * 251 + ".csv")
         assert (code, err) == (0, [])
@@ -965,7 +968,9 @@ def test_a_drawn_l_7_and_o_are_read_as_they_are_drawn(open_window):
         "Oo0": circle,  # nobody can tell
     }
     environment = bare_environment() | {"CUDA_VISIBLE_DEVICES": "-1"}
-    window = open_window([sys.executable, ROOT / "demo.py", "--draw"], environment)
+    shipped = ROOT / "checkpoints" / "shipped" / "ResNet.weights.h5"  # whatever a user has trained
+    command = [sys.executable, ROOT / "demo.py", "--draw", "--weights", shipped]
+    window = open_window(command, environment)
     left, top = 960 + panel.picture_box()[0], 540 + panel.picture_box()[1]
     for character, corners in drawings.items():
         words = []
@@ -994,3 +999,39 @@ def test_no_display_for_the_pad_is_said(run, monkeypatch, weights, capsys):
     monkeypatch.setattr(demo.panel, "has_display", lambda: False)
     assert demo.main(["--draw", "--weights", str(weights)]) == 1
     assert "no display" in capsys.readouterr().err
+
+
+def test_a_saved_panel_is_no_picture_of_the_next_run(run, tmp_path):
+    """As a shell gives them for `notes/predictions/*`."""
+    write_picture(tmp_path / "in" / "1.png", "L")
+    assert run("in")[0] == 0
+    folder = tmp_path / "in" / "predictions"
+    for _ in range(2):
+        assert "saved" in demo.panel.save_png(folder / "panel_1.png", np.zeros((9, 9, 3), np.uint8))
+    assert {path.name for path in folder.iterdir()} > {"panel_1.png", "panel_1-2.png"}
+    code, lines, _ = run("in", "in/predictions")
+    assert code == 0 and lines[-1].startswith("1 read")
+    assert {path.name for path in folder.iterdir()} > {"panel_1.png", "panel_1-2.png"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_full_standard_output_is_one_line(weights, tmp_path):
+    write_picture(tmp_path / "1.png", "L")
+    command = [sys.executable, ROOT / "demo.py", "--no-window", "--weights", weights, tmp_path]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "standard output: No space left on device\n")
+
+
+def test_pictures_are_read_where_no_file_can_be_written_at_all(weights, tmp_path):
+    """Not even a temporary one, which TensorFlow's import asks for."""
+    limited = pytest.importorskip("resource", reason="limits are a Unix thing")
+    write_picture(tmp_path / "1.png", "L")
+    done = subprocess.run(
+        [sys.executable, ROOT / "demo.py", "--no-window", "--weights", weights, tmp_path],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: limited.setrlimit(limited.RLIMIT_FSIZE, (0, 0)),
+    )
+    assert done.returncode == 1 and "1 read" in done.stdout
+    assert "not saved: File too large" in done.stderr and "Traceback" not in done.stderr

@@ -234,6 +234,31 @@ def _decode(array):
         return read_picture(path)
 
 
+@pytest.mark.parametrize("outline", [3, 10, 24])
+@pytest.mark.parametrize("character", "258Kj")
+def test_a_sticker_with_a_white_outline(character, outline):
+    """Transparent beyond it: filled with white, not with black that makes the outline the ink."""
+    coverage = place(draw(character, 150), 220, 220)
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * outline + 1,) * 2)
+    alpha = cv2.dilate(coverage, around) * 255
+    sticker = flat(np.dstack([paint(coverage, (30, 30, 200), (255, 255, 255)), alpha]))
+    image = to_emnist(decode(cv2.imencode(".png", sticker)[1].ravel()))
+    assert difference(image, reference(character)) < 0.1
+
+
+@pytest.mark.parametrize("share", [0.65, 0.75, 0.85])
+@pytest.mark.parametrize("note", [(180, 140, 250), (230, 180, 120), (60, 150, 255), (150,) * 3])
+@pytest.mark.parametrize("character", "2EHg")
+def test_a_dark_character_on_a_coloured_note(character, note, share):
+    """The note on something white; its sharp edge is no shadow's."""
+    side = round(600 * share)
+    ground = place(np.ones((side, side), np.float32), 600, 600)
+    page = paint(ground, note, (245, 245, 245))
+    coverage = place(draw(character, side // 2), 600, 600)[..., None]
+    image = to_emnist(photograph(page * (1 - coverage) + 40 * coverage, noise=2))
+    assert difference(image, reference(character)) < 0.15
+
+
 @pytest.mark.parametrize("character", ["2", "a", "K"])
 def test_half_transparent_overlaps_are_all_ink(character):
     coverage = 0.5 * place(draw(character, 150), 220, 220)
@@ -738,3 +763,19 @@ def test_a_float_picture_may_shine():
     page[2, 2] = 1
     plain = to_emnist(decode(cv2.imencode(".pfm", page)[1].ravel()))
     assert np.abs(image - plain).mean() < 0.05 and image.max() > 0.9
+
+
+@pytest.mark.parametrize("pencil", [60, 120, 150])
+@pytest.mark.parametrize("character", GLYPHS)
+def test_lines_that_cross_a_double_margin_leave_nothing(character, pencil):
+    """A yellow legal pad: where lines cross they are deep both ways, as a stroke is."""
+    page = np.full((500, 600, 3), (150, 235, 250), np.float32)
+    for y in range(30, 500, 55):
+        page[y : y + 2] = (200, 190, 140)
+    page[:, 70:72] = page[:, 76:78] = (120, 110, 230)
+    grain = cv2.GaussianBlur(np.random.default_rng(0).normal(size=(500, 600)), (0, 0), 0.9)
+    coverage = place(draw(character, 180, 2.2), 500, 600)
+    coverage = (coverage * np.clip(0.75 + 0.3 * grain / grain.std(), 0.2, 1))[..., None]
+    page = page * (1 - coverage) + pencil * coverage
+    image = to_emnist(photograph(page.astype(np.float32), noise=3, shade=0.2))
+    assert difference(image, reference(character, 2.2)) < 0.25

@@ -120,3 +120,12 @@ def test_the_training_script_starts_in_silence():
     line = [sys.executable, str(ROOT / "mytrain.py"), "--help"]
     done = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is always full")
+def test_a_log_on_a_full_disk_ends_nothing():
+    code = "from quiet import tell\nfor _ in range(3): tell('x' * 10000)\nprint('on', flush=True)"
+    command = [sys.executable, "-c", code]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -17,6 +17,7 @@ from pathlib import Path
 import conftest
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from conftest import ROOT
 
 import calibration
@@ -156,13 +157,13 @@ def test_it_learns_and_the_best_weights_are_what_was_scored(whole, emnist_dir):
 
 
 def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir, tmp_path):
-    """SIGINT, SIGKILL and SIGTERM at random moments, then to the end."""
+    """Every signal at a random moment, then to the end; SIGHUP is a lost connection."""
     if os.name == "nt":
         pytest.skip("Windows has no such signals")
     line = command(**settings(emnist_dir, tmp_path))
     generator = np.random.default_rng(11)
     codes = []
-    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, None):
+    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, None):
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if number is not None:
             # The speed is told after 20 steps, or an epoch ends before that.
@@ -173,9 +174,9 @@ def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir,
             process.send_signal(number)
         output = process.stdout.read().decode()
         codes.append(process.wait(timeout=120))
-        if codes[-1] in (130, 143):
+        if codes[-1] in (129, 130, 143):
             assert "Start the same command again" in output
-    assert codes == [130, -signal.SIGKILL, 143, 0], output
+    assert codes == [130, -signal.SIGKILL, 143, 129, 0], output
 
     assert_same_run(tmp_path, whole)
     assert not list(run_folder(tmp_path).glob("*.part"))
@@ -270,6 +271,71 @@ def test_it_goes_on_where_nobody_reads_its_lines_any_more(emnist_dir, tmp_path):
         errors = run.stderr.read()
     assert run.returncode == 0 and "Traceback" not in errors, errors
     assert newest_state(tmp_path)[0]["epoch"] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_ctrl_c_saves_where_nobody_reads_its_errors_either(emnist_dir, tmp_path):
+    """As in `mytrain.py 2>&1 | tee log`, where tee ends first."""
+    line = command(**settings(emnist_dir, tmp_path, epochs=50))
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        while not run.stdout.readline().startswith((b"About", b"epoch")):
+            assert run.poll() is None
+        run.stdout.close()
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=120) == 130
+    state, _ = newest_state(tmp_path)
+    assert state["step"] or state["epoch"]
+
+
+def test_best_weights_that_just_do_not_fit_do_not_crash(whole, emnist_dir, tmp_path):
+    """HDF5 itself ends in a segmentation fault where the last few bytes do not fit."""
+    limited = pytest.importorskip("resource", reason="limits are a Unix thing")
+    size = (run_folder(whole) / resume.BEST).stat().st_size - 8000
+    done = subprocess.run(
+        command(**settings(emnist_dir, tmp_path, **BRIEF)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: limited.setrlimit(limited.RLIMIT_FSIZE, (size, size)),
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "the best weights were not saved: File too large" in done.stdout
+
+
+def test_a_finished_run_without_a_test_split_is_left_as_it_is(tmp_path):
+    image = tfds.features.Image(shape=(28, 28, 1))
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="my_letters",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(
+            {"image": image, "label": tfds.features.ClassLabel(names=["x", "y"])}
+        ),
+        split_datasets={
+            "train": (
+                (k, {"image": np.full((28, 28, 1), k, np.uint8), "label": k % 2})
+                for k in range(200)
+            )
+        },
+        data_dir=tmp_path,
+    )
+    brief = settings(tmp_path, tmp_path, **BRIEF, dataset="my_letters")
+    assert mytrain.train(**brief) == 0
+    best = run_folder(tmp_path) / "best.json"
+    before = best.stat().st_mtime_ns
+    assert mytrain.train(**brief) == 0
+    assert best.stat().st_mtime_ns == before
+
+
+def test_a_backend_that_is_not_there_is_one_line():
+    done = subprocess.run(
+        [sys.executable, ROOT / "mytrain.py", "--help"],
+        env=os.environ | {"KERAS_BACKEND": "jaxx"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("KERAS_BACKEND=jaxx: ")
 
 
 def test_fresh_moves_the_old_run_aside(copy, emnist_dir):

@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 from measuring import ROOT, child, head, interleaved, median, spread, table, verdict
 
+SHIPPED = ROOT / "checkpoints" / "shipped" / "ResNet.weights.h5"
 CUT_OUT = (24, 85)  # px, longer side
 SMALL = (200, 600)  # px, longer side; assets/ has 208 to 600
 PHOTOGRAPH = (4032, 4032)  # 4032x3024, 12 megapixels
@@ -87,7 +88,9 @@ def demo(folder):
     """
     if (folder / "predictions").exists():
         (folder / "predictions").rename(tempfile.mkdtemp(dir=folder.parent))
-    finished = child([sys.executable, ROOT / "demo.py", "--no-window", folder])
+    finished = child(
+        [sys.executable, ROOT / "demo.py", "--no-window", "--weights", SHIPPED, folder]
+    )
     assert " 0 not read" in finished.output, finished.output[-300:]
     return finished
 
@@ -96,7 +99,7 @@ def ancestor(folder, count):
     """What a child does: reads pictures one by one; prints the seconds for each."""
     from weights import get_model
 
-    model = get_model()
+    model = get_model(SHIPPED)
     paths = sorted(folder.glob("*.png"))[:count]
     for measured in ([], paths):
         began = time.perf_counter()

@@ -32,7 +32,7 @@ cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
 )  # what it cannot encode is left out
 
-ENDINGS = ".png .jpg .bmp .tiff .webp .gif .ppm .pgm .jp2 .hdr .pfm .ras .pam".split()
+ENDINGS = ".png .jpg .bmp .tiff .webp .gif .ppm .pgm .jp2 .hdr .pfm .ras .pam .pbm .avif".split()
 ONE_PICTURE_S = 20  # longer is a hang
 BATCH = 100  # pictures a child reads
 

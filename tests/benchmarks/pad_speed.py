@@ -33,7 +33,7 @@ def noting(*what):
     display(*what)
     shown.append(time.perf_counter())
 pad.display = noting
-demo.main(["--draw"])
+demo.main(["--draw", "--weights", sys.argv[1] + "/checkpoints/shipped/ResNet.weights.h5"])
 print("shown", *shown)
 """
 
