@@ -269,7 +269,7 @@ def _prepare(name, data_dir):
         reason, folder = str(error).splitlines()[0], re.split("[/:]", name)[0]
         raise DataError(
             f"{name}: the description of the prepared data is damaged: {reason}\n"
-            f"  Remove {data_dir / folder} and start again: it is then prepared anew."
+            f"  Remove {data_dir / folder} and start again: it is prepared anew; or make it again."
         ) from error
     except ImportError as error:  # another community's datasets
         raise DataError(f"{name}: needs what is not installed: {error}") from error
@@ -412,5 +412,5 @@ def _records(info, split):
 def _damaged(info, split, reason):
     return (
         f"{info.full_name}: the prepared data is damaged, split {split}: {reason}\n"
-        f"  Remove {info.data_dir} and start again: it is then prepared anew."
+        f"  Remove {info.data_dir} and start again: it is prepared anew; or make it again."
     )

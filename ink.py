@@ -12,6 +12,7 @@ import contextlib
 import cv2
 import numpy as np
 
+from paper import MIN_CONTRAST, ink_side, light_on, quantile, without_ink
 from pieces import (
     OTHER_AREA,
     box,
@@ -30,11 +31,6 @@ from sheet import SHEET_SIDE, find_sheet
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
 GLYPH_MIN = 64  # px, longer side of a glyph below which its box is looked at again, enlarged
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
-RIM_WEIGHT = 0.4  # of the vote on which side the paper is: 0 for ink <= half, 1 for no dark edges
-BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower than a shadow
-SHADOW_WINDOW = 0.12  # of the shorter side: wider than a pen's stroke
-SHARP = 0.25  # of a wide part's depth, its rim's step over 2 % of the picture: less is a shadow
-MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
 ALIKE = 0.1  # of a channel's range: another that tells less besides is left out
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
@@ -212,7 +208,7 @@ def _channels(work):
     """
     small = resized(work, min(1, BACKGROUND_SIDE / max(work.shape)))
     smalls = cv2.split(cv2.blur(small, (3, 3)))  # each in one piece of memory: numpy is faster
-    lights = [_light(small) for small in smalls]
+    lights = [light_on(small) for small in smalls]
     return [(k, small - light, light) for k, (small, light) in enumerate(zip(smalls, lights))]
 
 
@@ -231,8 +227,8 @@ def _ink_strength(work, large, channels):
     strength = np.zeros((height, width), np.float32)
     for k, flat, light in channels:
         plane = cv2.extractChannel(work, k)
-        sign = _side(flat, light, plane if large else None)
-        paper = _without_ink(sign * flat, large) + sign * light
+        sign = ink_side(flat, light, plane if large else None)
+        paper = without_ink(sign * flat, large) + sign * light
         paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
         ink = sign * plane - paper
         if sign < 0:  # dark ink takes a share of the light, in the shadow the same share
@@ -241,7 +237,7 @@ def _ink_strength(work, large, channels):
     if max(height, width) > WORK_MIN:  # it was not enlarged
         strength = cv2.GaussianBlur(strength, (0, 0), 0.8)
     sample = strength[::3, ::3].ravel()
-    low, middle = (_quantile(sample, share) for share in (0.05, 0.3))  # paper, if ink is below 2/3
+    low, middle = (quantile(sample, share) for share in (0.05, 0.3))  # paper, if ink is below 2/3
     noise = (middle - low) / 1.25  # 1.12 to 1.38 standard deviations, from no ink to 40 %
     strength -= middle
     return np.maximum(strength, 0, out=strength), noise
@@ -268,142 +264,6 @@ def _telling(channels, alike):
     told = [np.ptp(c - (c @ widest / square) * widest) for c in centred]
     told[first] = np.inf
     return [channel for channel, more in zip(channels, told) if more > alike * ranges[first]]
-
-
-def _without_ink(channel, large):
-    """The paper under light ink: (h, w) float32 -> the same, its narrow light parts cut off.
-
-    Narrow is what BACKGROUND_WINDOW does not fit into. Wide parts with soft rims are shadows, not
-    brush strokes, so in a `large` picture they belong to the paper.
-    """
-    side = max(min(channel.shape), 0.6 * max(channel.shape))  # a flush l is all stroke sideways
-
-    def opened(share):
-        kernel = np.ones([max(3, round(share * side))] * 2)
-        return cv2.morphologyEx(channel, cv2.MORPH_OPEN, kernel)
-
-    wide = opened(BACKGROUND_WINDOW)
-    if not large:
-        return wide
-    narrow = opened(SHADOW_WINDOW)
-    depth = narrow - wide  # what is wider than SHADOW_WINDOW
-    steps = cv2.morphologyEx(narrow, cv2.MORPH_GRADIENT, np.ones((3, 3)))
-    labels, stats = label_pieces(depth > MIN_CONTRAST / 2)
-    for k in range(1, len(stats)):
-        part = grown(labels == k, 4)
-        if _quantile(steps[part], 0.95) > SHARP * np.ptp(narrow[part]):
-            narrow[part] = wide[part]
-    return narrow
-
-
-def _light(channel):
-    """How the light falls off across the paper: (h, w) float32 -> the same, a plane.
-
-    The slopes are medians of differences over a quarter of the picture, which neither ink nor the
-    edge of a shadow moves.
-    """
-    down, across = (
-        _slope(values) * np.arange(len(values), dtype=np.float32) for values in (channel, channel.T)
-    )
-    return down[:, None] + across[None, :]
-
-
-def _slope(values):
-    """The median rise of (n, m) values from one of the n to the next, over a quarter of them."""
-    lag = max(1, len(values) // 4)
-    rises = values[lag:] - values[:-lag]
-    return _quantile(rises.ravel(), 0.5) / lag if rises.size else np.float32(0)
-
-
-def _side(flat, light, plane):
-    """On which side of the paper's level the ink is: 1, ink is lighter than paper, or -1, darker.
-
-    Paper is the majority, the picture's rim counting for RIM_WEIGHT of it: a flush, fat glyph
-    covers more than half of the rest.
-
-    Args:
-        flat: (h, w) float32, a channel in even light.
-        light: (h, w) float32, what was taken from the channel for that.
-        plane: (height, width) float32, the same channel in full, in which a thin stroke is as deep
-            as it is; None where the picture is not large.
-    """
-    flat, light = flat[::2, ::2], light[::2, ::2]
-    rim = np.ones(flat.shape, bool)
-    rim[1:-1, 1:-1] = False
-    share = rim.mean()
-    vote = np.where(rim, RIM_WEIGHT / share, (1 - RIM_WEIGHT) / max(1 - share, 1e-6)).ravel()
-    paper = _weighted_median(flat.ravel(), vote)
-    if plane is None:
-        return _vote(flat, flat, flat, paper)
-    size, around = flat.shape[::-1], np.ones((5, 5))
-    darkest, lightest = (
-        cv2.resize(pool(plane, around), size, interpolation=cv2.INTER_NEAREST) - light
-        for pool in (cv2.erode, cv2.dilate)
-    )
-    sign = _vote(flat, darkest, lightest, paper)
-    lamp = sign * _soft_parts(sign * (flat - paper))
-    if lamp.any():  # a lamp's light, or a shadow, that may have won
-        sign = _vote(flat - lamp, darkest - lamp, lightest - lamp, paper)
-    return sign
-
-
-def _vote(flat, darkest, lightest, paper):
-    """1 or -1: ink is what differs from the paper's level and the local median, by sums of cubes.
-
-    Args:
-        flat, darkest, lightest: (h, w) float32, the channel and its extremes around each pixel.
-        paper: the paper's level.
-    """
-    local = flat[::2, ::2].clip(0, 255).astype(np.uint8)
-    window = int(BACKGROUND_WINDOW * max(local.shape)) | 1
-    half = window // 2  # mirrored: a dark edge stays the minority there
-    local = cv2.copyMakeBorder(local, half, half, half, half, cv2.BORDER_REFLECT)
-    local = cv2.medianBlur(local, window)[half:-half, half:-half]
-    local = cv2.resize(local, flat.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    over = (lightest - np.maximum(paper, local)).clip(0)
-    under = (np.minimum(paper, local) - darkest).clip(0)
-    # Products are ten times as fast as a power.
-    return 1 if (over * over * over).sum() > (under * under * under).sum() else -1
-
-
-def _soft_parts(flat):
-    """(h, w) float32: what of it is above 0 widely and with soft rims; 0 elsewhere.
-
-    The rims are those of the part and, where it carries deeper ink, of what the ink lies on: the
-    sharp edge of a coloured note is a small step beside a dark character on it.
-    """
-    kernel = np.ones([max(3, round(SHADOW_WINDOW * max(flat.shape)))] * 2)
-    wide = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)  # as if no strokes crossed it
-    wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel).clip(0)
-    steps = cv2.morphologyEx(wide, cv2.MORPH_GRADIENT, np.ones((3, 3)))
-    # A tenth: squared paper lifts all of it a little, and makes it one part with the character.
-    labels, stats = label_pieces(wide > max(MIN_CONTRAST / 2, wide.max() / 10))
-    soft = np.zeros_like(flat)
-    for k in range(1, len(stats)):
-        part = grown(labels == k, 2)
-        level = 1.5 * _quantile(wide[labels == k], 0.5)
-        ground = cv2.morphologyEx(np.minimum(wide, level), cv2.MORPH_GRADIENT, np.ones((3, 3)))
-        if all(
-            _quantile(rims[part], 0.95) <= 2 * SHARP * height  # over 4 % here
-            for rims, height in ((steps, np.ptp(wide[part])), (ground, level))
-        ):
-            soft[part] = wide[part]
-    return soft
-
-
-def _quantile(values, share):
-    """The nearest value to that share of all, (n,); numpy's own takes some times as long."""
-    place = round(share * (len(values) - 1))
-    # Twice: for one place numpy 2 takes 3 to 30 times as long: a tenth of a 400 px picture's time.
-    return np.partition(values, [place, place])[place]
-
-
-def _weighted_median(values, weights):
-    """To a quarter of a grey level; counting takes a tenth of the time of sorting."""
-    lowest = values.min()
-    counts = np.bincount(np.rint(4 * (values - lowest)).astype(np.intp), weights)
-    sums = np.cumsum(counts)
-    return np.float32(lowest + np.searchsorted(sums, sums[-1] / 2) / 4)
 
 
 def _ink_level(strength, floor):

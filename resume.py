@@ -13,7 +13,8 @@ The rules:
     the epoch before: going on after a stop is the same code as going on after an epoch.
  3. A state is written at the start, after every epoch, every few minutes between, and on
     Ctrl-C, SIGTERM or SIGHUP. Its .npz is written first, beside its final name, flushed and
-    renamed; then its .json, which holds the checksum of both. A state without a whole .json does not exist.
+    renamed; then its .json, which holds the checksum of both. A state without a whole .json does
+    not exist.
  4. New best weights wait under another name until the state that knows them is written, then take
     the old ones' place, and best.json follows; a start after a kill in between completes that.
  5. TensorBoard's files are cut back, at a start, to the length they had when the state was
