@@ -17,6 +17,7 @@ RIM_WEIGHT = 0.4  # of the vote on which side the paper is: 0 for ink <= half, 1
 BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower than a shadow
 SHADOW_WINDOW = 0.12  # of the shorter side: wider than a pen's stroke
 SHARP = 0.25  # of a wide part's depth, its rim's step over 2 % of the picture: less is a shadow
+EVEN = 0.6  # of a note's area, within a quarter of its median; hardly ever of a lamp's light
 MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 
 
@@ -119,8 +120,8 @@ def _vote(flat, darkest, lightest, paper):
 def _soft_parts(flat):
     """(h, w) float32: what of it is above 0 widely and with soft rims; 0 elsewhere.
 
-    The rims are those of the part and, where it carries deeper ink, of what the ink lies on: the
-    sharp edge of a coloured note is a small step beside a dark character on it.
+    Where most of a part is even, as a coloured note is and a lamp's light is not, the rims of that
+    count too: a note's sharp edge is a small step beside a dark character on it.
     """
     kernel = np.ones([max(3, round(SHADOW_WINDOW * max(flat.shape)))] * 2)
     wide = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)  # as if no strokes crossed it
@@ -131,13 +132,18 @@ def _soft_parts(flat):
     soft = np.zeros_like(flat)
     for k in range(1, len(stats)):
         part = grown(labels == k, 2)
-        level = 1.5 * quantile(wide[labels == k], 0.5)  # what the part is without ink on it
-        ground = cv2.morphologyEx(np.minimum(wide, level), cv2.MORPH_GRADIENT, np.ones((3, 3)))
-        if all(
-            quantile(rims[part], 0.95) <= 2 * SHARP * height  # over 4 % here
-            for rims, height in ((steps, np.ptp(wide[part])), (ground, level))
-        ):
-            soft[part] = wide[part]
+        depth = np.ptp(wide[part])
+        if quantile(steps[part], 0.95) > 2 * SHARP * depth:  # over 4 % here
+            continue
+        inside = wide[labels == k]
+        level = quantile(inside, 0.5)
+        if (np.abs(inside - level) < level / 4).mean() > EVEN:
+            ground = cv2.morphologyEx(
+                np.minimum(wide, 1.5 * level), cv2.MORPH_GRADIENT, np.ones((3, 3))
+            )
+            if quantile(ground[part], 0.95) > 2 * SHARP * 1.5 * level:
+                continue
+        soft[part] = wide[part]
     return soft
 
 
