@@ -30,7 +30,7 @@ import answers
 import panel
 from loading import BATCH, converted, list_pictures, look
 from pad import drawing_pad
-from quiet import quiet_libraries
+from quiet import quiet_libraries, tell
 from weights import (
     WeightsError,
     describe,
@@ -194,7 +194,7 @@ def main(argv=None):
         return 130
     except OSError as error:  # standard output's: its disk is full, say
         if not isinstance(error, BrokenPipeError):  # `demo.py | head` has seen enough
-            print(f"standard output: {error.strerror}", file=sys.stderr)
+            tell(f"standard output: {error.strerror}", stream=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

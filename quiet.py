@@ -12,7 +12,7 @@ _REMARK = rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b"
 
 
 def tell(text, end="\n", stream=None):
-    """`print` for a training, which goes on where nobody reads or the log's disk is full."""
+    """`print` that goes on where nobody reads any more, or the disk of a log is full."""
     stream = stream or sys.stdout
     try:
         print(text, end=end, file=stream, flush=True)
