@@ -164,7 +164,12 @@ def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir,
     generator = np.random.default_rng(11)
     codes = []
     for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, None):
-        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            line,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # pytest under nohup
+        )
         if number is not None:
             # The speed is told after 20 steps, or an epoch ends before that.
             for text in process.stdout:
