@@ -17,8 +17,8 @@ from pathlib import Path
 import conftest
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from conftest import ROOT
+from test_data import IMAGE_AND_CLASS, numbered, stored
 
 import calibration
 import mytrain
@@ -308,21 +308,7 @@ def test_best_weights_that_just_do_not_fit_do_not_crash(whole, emnist_dir, tmp_p
 
 
 def test_a_finished_run_without_a_test_split_is_left_as_it_is(tmp_path):
-    image = tfds.features.Image(shape=(28, 28, 1))
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name="my_letters",
-        version="1.0.0",
-        features=tfds.features.FeaturesDict(
-            {"image": image, "label": tfds.features.ClassLabel(names=["x", "y"])}
-        ),
-        split_datasets={
-            "train": (
-                (k, {"image": np.full((28, 28, 1), k, np.uint8), "label": k % 2})
-                for k in range(200)
-            )
-        },
-        data_dir=tmp_path,
-    )
+    stored(tmp_path, IMAGE_AND_CLASS, numbered, count=200)
     brief = settings(tmp_path, tmp_path, **BRIEF, dataset="my_letters")
     assert mytrain.train(**brief) == 0
     best = run_folder(tmp_path) / "best.json"
