@@ -34,6 +34,7 @@ def without_ink(channel, large):
         return cv2.morphologyEx(channel, cv2.MORPH_OPEN, kernel)
 
     wide = opened(BACKGROUND_WINDOW)
+    _level_blots(wide, channel)
     if not large:
         return wide
     narrow = opened(SHADOW_WINDOW)
@@ -45,6 +46,30 @@ def without_ink(channel, large):
         if quantile(steps[part], 0.95) > SHARP * np.ptp(narrow[part]):
             narrow[part] = wide[part]
     return narrow
+
+
+def _level_blots(wide, channel):
+    """Levels `wide` where it follows a blot of ink, left by a brush so fat that it fills the loops.
+
+    A blot lies off the edges, and nothing is written on it, as it is on a coloured note.
+
+    Args:
+        wide: (h, w) float32, the paper that `without_ink` has found; overwritten.
+        channel: (h, w) float32, what it was found in.
+    """
+    rim = np.concatenate([wide[0], wide[-1], wide[:, 0], wide[:, -1]])
+    base = quantile(rim, 0.5)
+    labels, stats = label_pieces(wide > base + MIN_CONTRAST)
+    height, width = wide.shape
+    for k in range(1, len(stats)):
+        x, y, w, h, _ = stats[k]
+        if x == 0 or y == 0 or x + w == width or y + h == height:
+            continue
+        part = labels == k
+        depth = quantile(wide[part], 0.5) - base
+        inside = part & (wide > base + 0.9 * depth)
+        if quantile((channel - wide)[inside], 0.95) < MIN_CONTRAST:
+            wide[part] = base
 
 
 def light_on(channel):

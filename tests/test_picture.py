@@ -267,6 +267,16 @@ def test_half_transparent_overlaps_are_all_ink(character):
     assert difference(to_emnist(picture), reference(character)) < 0.15
 
 
+@pytest.mark.parametrize("width", [7, 9])
+@pytest.mark.parametrize("character", ["2", "E", "K", "5", "8"])
+def test_a_brush_so_fat_that_it_fills_the_loops(character, width):
+    """Nothing of it is taken for paper: the solid blot is thinned as one in the clear is."""
+    coverage = draw(character, 200, width)
+    page = place(coverage, *(n + 40 for n in coverage.shape))
+    image = to_emnist(flat(paint(page)))
+    assert difference(image, reference(character, width)) < 0.25  # of narrow gaps some close
+
+
 # ------------------------------------------------------------------------- what photographs add
 
 
