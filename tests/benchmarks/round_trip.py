@@ -2,11 +2,12 @@
 
     python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
 
-Each image becomes five simulated pictures: a small one, cut out close to the ink, 15 to 85 px wide;
-a photograph of 120 to 900 px, somewhere on which the character stands, in uneven light, of a fifth
-of them light on dark; one in the light of a flash; one of a sheet on a desk; and a form's cell. Ink
-and paper have colours, texture, noise and JPEG's traces. The table says how well weights read the
-images themselves, and the pictures by way of `picture.convert`: what is lost between them is the
+Each image becomes six simulated pictures: one painted on a computer, in coats of a half-transparent
+brush; a small one, cut out close to the ink, 15 to 85 px wide; a photograph of 120 to 900 px,
+somewhere on which the character stands, in uneven light, of a fifth of them light on dark; one in
+the light of a flash; one of a sheet on a desk; and a form's cell. On the last five ink and paper
+have colours, texture, noise and JPEG's traces. The table says how well weights read the images
+themselves, and the pictures by way of `picture.convert`: what is lost between them is the
 conversion's, or the network's that does not know its images. All is seeded and of validation
 images, so that recipes and conversions can be chosen by it.
 """
@@ -32,6 +33,15 @@ INK = 40  # of 255: the image's ink, when its box is looked for
 
 
 # ------------------------------------------------------------------------------------ the pictures
+def painted(image, random):
+    """(28, 28) uint8 -> (h, w, 3) uint8 BGR: of one colour on white, in coats of two strengths."""
+    ink = _enlarged(image, random)[0]
+    coats = cv2.GaussianBlur(random.normal(size=ink.shape), (0, 0), max(ink.shape) / 30)
+    ink = ink * np.where(coats > 0, random.uniform(0.3, 0.6), random.uniform(0.7, 1))
+    colour = random.uniform(0, 200, 3)
+    return (255 + (colour - 255) * ink[..., None]).round().astype(np.uint8)
+
+
 def small(image, random):
     """(28, 28) uint8 -> (h, w, 3) uint8 BGR: cut out close to the ink, as from a form."""
     x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
@@ -111,20 +121,26 @@ def cell(image, random):
 
 
 def _page(image, random):
+    """`_enlarged` a little out of focus."""
+    ink, middle = _enlarged(image, random)
+    return cv2.GaussianBlur(ink, (0, 0), random.uniform(0.4, 1.2)), middle
+
+
+def _enlarged(image, random):
     """The image somewhere on a page: ink (h, w), and its middle, each side of a page being 1."""
     long = np.exp(random.uniform(np.log(120), np.log(900)))
     size = [round(long), round(long * random.uniform(0.7, 1))][:: random.choice([1, -1])]
     side = max(24, min(size) * random.uniform(0.15, 0.8))
     ink, middle, scale = _somewhere(image, size, side, 0.03, random)
     ink = np.clip((ink - 0.3) / 0.4, 0, 1) if scale > 2 else ink  # enlarged, its rims are too soft
-    return cv2.GaussianBlur(ink, (0, 0), random.uniform(0.4, 1.2)), middle
+    return ink, middle
 
 
 def _somewhere(image, size, side, margin, random):
     """The image with its ink's longer side `side` px long, off the edges by a share of the sides.
 
     Returns:
-        ink (h, w) as from `_placed`, its middle as from `_page`, and the scale.
+        ink (h, w) as from `_placed`, its middle as from `_enlarged`, and the scale.
     """
     x, y, w, h = cv2.boundingRect((image > INK).astype(np.uint8))
     scale = side / max(w, h)
@@ -190,7 +206,7 @@ def main():
     options = parser.parse_args()
     images, labels = data.load(options.dataset, options.data_dir).validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
-    for kind in (small, photograph, flash, desk, cell):
+    for kind in (painted, small, photograph, flash, desk, cell):
         random = np.random.default_rng(0)
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
     for path in options.weights:
