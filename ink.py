@@ -37,6 +37,9 @@ SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft 
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
 FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
 CORNERS = 0.8  # of the ink, dark corners: the rest may be the deepest bits of fainter ink
+FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from what shines through
+CLEAN = 0.02  # of the ink's level, three quarters of clean paper: less
+MAX_GRAIN = 7  # px, sides of the closings that join grains: 3, 5, 7
 MAX_PIECES = 12  # more than this is texture, not a character
 
 
@@ -160,13 +163,14 @@ def _look(work, large, where, channels):
     return _character(strength, max(MIN_CONTRAST, NOISE_FACTOR * noise))
 
 
-def _character(strength, floor, separation=SEPARATION):
+def _character(strength, floor, separation=SEPARATION, grain=3):
     """The pieces that are the character, of all that differs from the paper.
 
     Args:
         strength: (h, w) float32, how far each pixel is from the paper; overwritten.
         floor: what is below is never ink.
         separation: as for `_stands_out`.
+        grain: px, the next closing that joins the grains of chalk or crayon where they are many.
 
     Returns:
         ink, mask: as from `_find_ink`.
@@ -186,6 +190,15 @@ def _character(strength, floor, separation=SEPARATION):
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
     pieces = not_specks(labels, stats)
     kept = of_pieces(labels, pieces)
+    weaker = _weaker_level(strength, level, kept)
+    if weaker < level:
+        level = weaker
+        labels, stats = label_pieces(strength > 0.5 * level)
+        pieces = not_specks(labels, stats)
+        kept = of_pieces(labels, pieces)
+    if pieces.sum() > MAX_PIECES and grain <= MAX_GRAIN:
+        closed = cv2.morphologyEx(strength, cv2.MORPH_CLOSE, np.ones((grain, grain)))
+        return _character(closed, floor, separation, grain + 2)
     if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept, separation):
         raise NoInk
     corners = dark_corners(labels, stats)
@@ -275,6 +288,39 @@ def _ink_level(strength, floor):
     binned = (values * (255 / top)).astype(np.uint8)
     threshold, _ = cv2.threshold(binned, 0, 255, cv2.THRESH_OTSU)
     return values[values > threshold * top / 255].mean()
+
+
+def _weaker_level(strength, level, kept):
+    """The level of weaker ink: a half-transparent brush beside its overlaps, a paler colour.
+
+    It adjoins the other ink, off the edges, on clean paper, is thicker than a ruled line and has
+    sharp rims, as no shadow and no print that shines through has.
+
+    Args:
+        strength, level: (h, w) float32 and its level of full ink.
+        kept: (h, w) bool, where that is the character.
+
+    Returns:
+        The weaker level, or `level` where there is no such ink.
+    """
+    half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
+    paper = half[half <= FAINTEST * level]
+    if len(paper) == 0 or quantile(paper[::3], 0.75) > CLEAN * level:
+        return level
+    weak = (half > FAINTEST * level) & ~grown(half > 0.5 * level, 2)  # beyond soft rims
+    labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((2, 2))))
+    x, y, w, h, area = stats.T
+    height, width = half.shape
+    found = (area > 0.03 * kept.sum()) & (area < 10 * kept.sum())
+    found &= (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
+    found[0] = False
+    if not (found & (np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0)).any():
+        return level
+    weaker = quantile(half[of_pieces(labels, found)], 0.5)
+    rim = (strength > 0.5 * weaker) & grown(strength <= 0.5 * weaker, 1)
+    rim &= ~grown(strength > 0.5 * level, 3)
+    steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones((3, 3)))[rim]
+    return weaker if len(steps) and quantile(steps, 0.5) > 0.4 * weaker else level
 
 
 def _stands_out(strength, ink, separation):

@@ -267,6 +267,25 @@ def test_half_transparent_overlaps_are_all_ink(character):
     assert difference(to_emnist(picture), reference(character)) < 0.15
 
 
+@pytest.mark.parametrize("character", ["2", "a", "K"])
+@pytest.mark.parametrize("weak", [0.3, 0.4])
+def test_a_weak_stroke_beside_a_deep_one_is_ink_too(character, weak):
+    """A brush of which three coats lie over one, or a second, paler colour."""
+    coverage = place(draw(character, 150), 220, 220)
+    coverage[60:110] *= weak
+    image = to_emnist(flat(paint(coverage, ink=(0, 0, 200), paper=(255, 255, 255))))
+    assert difference(image, reference(character)) < 0.15
+
+
+@pytest.mark.parametrize("character", ["2", "a", "K"])
+def test_a_soft_shadow_beside_a_character_is_no_weak_ink(character):
+    coverage = place(draw(character, 150), 300, 300)
+    across = np.arange(300) - 235.0
+    shadow = 0.4 * np.exp(-((np.hypot(across, across[:, None]) / 25) ** 2))
+    image = to_emnist(flat(paint(np.maximum(coverage, shadow))))
+    assert difference(image, reference(character)) < 0.15
+
+
 @pytest.mark.parametrize("width", [7, 9])
 @pytest.mark.parametrize("character", ["2", "E", "K", "5", "8"])
 def test_a_brush_so_fat_that_it_fills_the_loops(character, width):
@@ -275,6 +294,17 @@ def test_a_brush_so_fat_that_it_fills_the_loops(character, width):
     page = place(coverage, *(n + 40 for n in coverage.shape))
     image = to_emnist(flat(paint(page)))
     assert difference(image, reference(character, width)) < 0.25  # of narrow gaps some close
+
+
+@pytest.mark.parametrize("character", GLYPHS)
+def test_the_grains_of_chalk(character):
+    """Called blank where they were many; they are seen as they are, so with a wide tolerance."""
+    rng = np.random.default_rng(0)
+    coverage = place(draw(character, 250), 380, 380)
+    grain = cv2.GaussianBlur(rng.standard_normal(coverage.shape), (0, 0), 2.5)
+    coverage *= np.clip(0.6 + 0.6 * grain / grain.std(), 0, 1)
+    board = photograph(paint(coverage, (200,) * 3, (45,) * 3), noise=4)
+    assert difference(to_emnist(board), reference(character)) < 0.35
 
 
 # ------------------------------------------------------------------------- what photographs add
