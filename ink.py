@@ -188,14 +188,12 @@ def _character(strength, floor, separation=SEPARATION, grain=3):
         if not artefacts.any():
             break
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
-    pieces = not_specks(labels, stats)
-    kept = of_pieces(labels, pieces)
-    weaker = _weaker_level(strength, level, kept)
+    weaker = _weaker_level(strength, level, labels, stats)
     if weaker < level:
         level = weaker
         labels, stats = label_pieces(strength > 0.5 * level)
-        pieces = not_specks(labels, stats)
-        kept = of_pieces(labels, pieces)
+    pieces = not_specks(labels, stats)
+    kept = of_pieces(labels, pieces)
     if pieces.sum() > MAX_PIECES and grain <= MAX_GRAIN:
         closed = cv2.morphologyEx(strength, cv2.MORPH_CLOSE, np.ones((grain, grain)))
         return _character(closed, floor, separation, grain + 2)
@@ -290,15 +288,15 @@ def _ink_level(strength, floor):
     return values[values > threshold * top / 255].mean()
 
 
-def _weaker_level(strength, level, kept):
+def _weaker_level(strength, level, labels, stats):
     """The level of weaker ink: a half-transparent brush beside its overlaps, a paler colour.
 
     It adjoins the other ink, off the edges, on clean paper, is thicker than a ruled line and has
     sharp rims, as no shadow and no print that shines through has.
 
     Args:
-        strength, level: (h, w) float32 and its level of full ink.
-        kept: (h, w) bool, where that is the character.
+        strength, level: (h, w) float32, and its level of full ink.
+        labels, stats: the pieces of that ink, from `label_pieces`.
 
     Returns:
         The weaker level, or `level` where there is no such ink.
@@ -307,17 +305,18 @@ def _weaker_level(strength, level, kept):
     paper = paper[paper <= FAINTEST * level]
     if len(paper) == 0 or quantile(paper, 0.75) > CLEAN * level:
         return level
+    kept = of_pieces(labels, not_specks(labels, stats))
     half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
     weak = (half > FAINTEST * level) & ~grown(half > 0.5 * level, 2)  # beyond soft rims
-    labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((2, 2))))
+    others, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((2, 2))))
     x, y, w, h, area = stats.T
     height, width = half.shape
     found = (area > 0.03 * kept.sum()) & (area < 10 * kept.sum())
     found &= (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
     found[0] = False
-    if not (found & (np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0)).any():
+    if not (found & (np.bincount(others[grown(kept, 4)], minlength=len(stats)) > 0)).any():
         return level
-    weaker = quantile(half[of_pieces(labels, found)], 0.5)
+    weaker = quantile(half[of_pieces(others, found)], 0.5)
     rim = (strength > 0.5 * weaker) & grown(strength <= 0.5 * weaker, 1)
     rim &= ~grown(strength > 0.5 * level, 3)
     steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones((3, 3)))[rim]
