@@ -169,9 +169,9 @@ def _eight_bits(picture):
     if not finite.any():
         raise PictureError("blank: no ink found")
     values = np.where(finite, values, np.median(values[finite])).clip(0)
-    top = values.max()
-    # Floats are in [0, 1] as a rule, but for what shines.
-    return (values * (255 / max(top, 1))).clip(0, 255).astype(np.uint8)
+    # Floats are in [0, 1] as a rule, but for what shines; one wild value may not darken all others.
+    top = max(np.quantile(values, 0.999), 1)
+    return (np.minimum(values, top) * (255 / top)).astype(np.uint8)
 
 
 def _composited(picture):

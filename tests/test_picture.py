@@ -686,6 +686,8 @@ WHITE = np.full_like(PAGE, 255)
 NAN = PAGE.astype(np.float32) / 255
 NAN[:5, :5] = np.nan
 NAN[5, 5] = np.inf
+WILD = PAGE.astype(np.float32)
+WILD[5, 5] = 1e38
 KINDS = {
     "grey": encode(".png", GREY),
     "16 bits": encode(".png", PAGE.astype(np.uint16) * 257),
@@ -706,6 +708,7 @@ KINDS = {
     "bmp": encode(".bmp", PAGE),
     "gif": encode(".gif", PAGE),
     "float tiff with NaN": encode(".tiff", NAN),
+    "float tiff with a wild value": encode(".tiff", WILD),
     "double tiff": encode(".tiff", GREY / 255.0),
     "pfm": encode(".pfm", PAGE.astype(np.float32)),
     "cut-out": encode(".png", np.dstack([PAGE, np.pad(WHITE[5:-5, 5:-5, 0], 5)])),
