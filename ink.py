@@ -37,6 +37,7 @@ SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft 
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
 FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
 CORNERS = 0.8  # of the ink, dark corners: the rest may be the deepest bits of fainter ink
+SMUDGE = 0.6  # of the ink's mean strength, a piece's of its own: paler ones are an eraser's smudges
 FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from what shines through
 CLEAN = 0.02  # of the ink's level, three quarters of clean paper: less
 MAX_GRAIN = 7  # px, sides of the closings that join grains: 3, 5, 7
@@ -192,7 +193,9 @@ def _character(strength, floor, separation=SEPARATION, grain=3):
     if weaker < level:
         level = weaker
         labels, stats = label_pieces(strength > 0.5 * level)
-    pieces = not_specks(labels, stats)
+        pieces = not_specks(labels, stats)
+    else:
+        pieces = _as_deep(strength, labels, stats, not_specks(labels, stats))
     kept = of_pieces(labels, pieces)
     if pieces.sum() > MAX_PIECES and grain <= MAX_GRAIN:
         closed = cv2.morphologyEx(strength, cv2.MORPH_CLOSE, np.ones((grain, grain)))
@@ -286,6 +289,18 @@ def _ink_level(strength, floor):
     binned = (values * (255 / top)).astype(np.uint8)
     threshold, _ = cv2.threshold(binned, 0, 255, cv2.THRESH_OTSU)
     return values[values > threshold * top / 255].mean()
+
+
+def _as_deep(strength, labels, stats, pieces):
+    """(n,) bool: those of `pieces` that are about as deep as most of the ink, unlike smudges."""
+    numbers = np.flatnonzero(pieces)
+    if len(numbers) < 2:
+        return pieces
+    depths = np.array([strength[labels == k].mean() for k in numbers])
+    most = depths[np.argmax(depths * stats[numbers, 4])]
+    deep = np.zeros_like(pieces)
+    deep[numbers[depths > SMUDGE * most]] = True
+    return deep
 
 
 def _weaker_level(strength, level, labels, stats):

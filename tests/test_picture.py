@@ -340,6 +340,22 @@ def test_a_dark_corner_beside_pencil(depth, shape, triangle):
     assert difference(to_emnist(photograph(colours, noise=2)), reference("a")) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["2", "a", "K", "i"])
+@pytest.mark.parametrize("seed", range(3))
+def test_smudges_of_an_eraser_beside_faint_pencil(character, seed):
+    """A little deeper than half of the pencil's strokes, and as large as a dot or larger."""
+    rng = np.random.default_rng(seed)
+    smudges = np.zeros((500, 500), np.float32)
+    for place_of in ((80, 90), (420, 100), (90, 410), (400, 400)):
+        x, y = (int(v) for v in place_of + rng.integers(-20, 21, 2))
+        cv2.circle(smudges, (x, y), 12, 1, -1)
+    smudges = cv2.GaussianBlur(smudges, (0, 0), 5)
+    smudges *= 0.62 / smudges.max()
+    coverage = np.maximum(place(draw(character, 200), 500, 500), smudges)
+    image = to_emnist(photograph(paint(coverage, (160,) * 3, (230,) * 3), seed, noise=3))
+    assert difference(image, reference(character)) < TOLERANCE
+
+
 def test_a_flush_letter_is_no_dark_corner_of_what_shines_through():
     letter = np.zeros((200, 160), np.float32)
     letter[15:, :20] = letter[-20:, :145] = 1
