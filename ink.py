@@ -24,6 +24,7 @@ from pieces import (
     lines,
     not_specks,
     of_pieces,
+    over,
 )
 from sheet import SHEET_SIDE, find_sheet
 
@@ -37,7 +38,7 @@ SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft 
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
 FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
 CORNERS = 0.8  # of the ink, dark corners: the rest may be the deepest bits of fainter ink
-SMUDGE = 0.6  # of the ink's mean strength, a piece's of its own: paler ones are an eraser's smudges
+SMUDGE = 0.6  # of the main piece's mean strength, another's: paler ones are not ink
 FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from what shines through
 CLEAN = 0.02  # of the ink's level, three quarters of clean paper: less
 MAX_GRAIN = 7  # px, sides of the closings that join grains: 3, 5, 7
@@ -292,15 +293,17 @@ def _ink_level(strength, floor):
 
 
 def _as_deep(strength, labels, stats, pieces):
-    """(n,) bool: those of `pieces` that are about as deep as most of the ink, unlike smudges."""
+    """(n,) bool: those of `pieces` that are about as deep as the main one, and its dots.
+
+    Paler ones are an eraser's smudges; a dot is small, and so pale in a soft picture.
+    """
     numbers = np.flatnonzero(pieces)
     if len(numbers) < 2:
         return pieces
-    depths = np.array([strength[labels == k].mean() for k in numbers])
-    most = depths[np.argmax(depths * stats[numbers, 4])]
-    deep = np.zeros_like(pieces)
-    deep[numbers[depths > SMUDGE * most]] = True
-    return deep
+    depths = np.zeros(len(pieces))
+    depths[numbers] = [strength[labels == k].mean() for k in numbers]
+    main = np.argmax(depths * stats[:, 4])
+    return pieces & ((depths > SMUDGE * depths[main]) | over(stats, main))
 
 
 def _weaker_level(strength, level, labels, stats):

@@ -140,7 +140,7 @@ def not_specks(labels, stats):
     area[0] = 0
     main = area.argmax()
     kept = area >= SPECK_AREA * area[main]
-    dots = _over(stats, main) & ~kept
+    dots = over(stats, main) & ~kept
     if dots.any():  # seldom, and the stroke's width takes a twentieth of a conversion
         kept |= dots & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
     kept[0] = False
@@ -168,7 +168,7 @@ def cut_off(labels, stats):
     return found & (whole.any() and h[main] > WHOLE * high)
 
 
-def _over(stats, main):
+def over(stats, main):
     """(n,) bool: pieces that lie over piece `main` as the dot of an i does."""
     x, y, w, h, _ = stats.T.astype(np.float64)
     aside = abs(x + w / 2 - x[main] - w[main] / 2)
