@@ -190,13 +190,14 @@ def _character(strength, floor, separation=SEPARATION, grain=3):
         if not artefacts.any():
             break
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
-    weaker = _weaker_level(strength, level, labels, stats)
+    pieces = not_specks(labels, stats)
+    weaker = _weaker_level(strength, level, of_pieces(labels, pieces))
     if weaker < level:
         level = weaker
         labels, stats = label_pieces(strength > 0.5 * level)
         pieces = not_specks(labels, stats)
     else:
-        pieces = _as_deep(strength, labels, stats, not_specks(labels, stats))
+        pieces = _as_deep(strength, labels, stats, pieces)
     kept = of_pieces(labels, pieces)
     if pieces.sum() > MAX_PIECES and grain <= MAX_GRAIN:
         closed = cv2.morphologyEx(strength, cv2.MORPH_CLOSE, np.ones((grain, grain)))
@@ -306,7 +307,7 @@ def _as_deep(strength, labels, stats, pieces):
     return pieces & ((depths > SMUDGE * depths[main]) | over(stats, main))
 
 
-def _weaker_level(strength, level, labels, stats):
+def _weaker_level(strength, level, kept):
     """The level of weaker ink: a half-transparent brush beside its overlaps, a paler colour.
 
     It adjoins the other ink, off the edges, on clean paper, is thicker than a ruled line and has
@@ -314,7 +315,7 @@ def _weaker_level(strength, level, labels, stats):
 
     Args:
         strength, level: (h, w) float32, and its level of full ink.
-        labels, stats: the pieces of that ink, from `label_pieces`.
+        kept: (h, w) bool, where that is the character's.
 
     Returns:
         The weaker level, or `level` where there is no such ink.
@@ -323,18 +324,17 @@ def _weaker_level(strength, level, labels, stats):
     paper = paper[paper <= FAINTEST * level]
     if len(paper) == 0 or quantile(paper, 0.75) > CLEAN * level:
         return level
-    kept = of_pieces(labels, not_specks(labels, stats))
     half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
     weak = (half > FAINTEST * level) & ~grown(half > 0.5 * level, 2)  # beyond soft rims
-    others, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((2, 2))))
+    labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((2, 2))))
     x, y, w, h, area = stats.T
     height, width = half.shape
     found = (area > 0.03 * kept.sum()) & (area < 10 * kept.sum())
     found &= (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
     found[0] = False
-    if not (found & (np.bincount(others[grown(kept, 4)], minlength=len(stats)) > 0)).any():
+    if not (found & (np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0)).any():
         return level
-    weaker = quantile(half[of_pieces(others, found)], 0.5)
+    weaker = quantile(half[of_pieces(labels, found)], 0.5)
     rim = (strength > 0.5 * weaker) & grown(strength <= 0.5 * weaker, 1)
     rim &= ~grown(strength > 0.5 * level, 3)
     steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones((3, 3)))[rim]
