@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 ELASTIC_GRID = (5, 5)  # points at which an image is bent its own way
+COARSE_GRAIN = (12, 12)  # points at which coarse grain is drawn; fine grain has one a pixel
 
 
 def augment(
@@ -22,6 +23,7 @@ def augment(
     stroke=0,
     blur=0,
     contrast=0,
+    grain=0,
 ):
     """Turns, slants, stretches, moves and bends each image, and draws its strokes otherwise.
 
@@ -44,6 +46,9 @@ def augment(
         blur: largest share, to 1, that the mean of a pixel and its neighbours has in it.
         contrast: largest part of the range, below 0.5, that becomes black at the dark end, and
             white at the bright end; the two change independently.
+        grain: depth of the gaps that chalk, or a pencil on rough paper, leaves in its strokes: of a
+            pixel, the share that goes for each standard deviation of a noise, fine to coarse. Half
+            of the images have none.
 
     Returns:
         float32, the same shape and range; what comes from outside is black.
@@ -84,11 +89,27 @@ def augment(
     thinner = -tf.nn.max_pool2d(-images, 3, 1, "SAME")
     change = draws[6][..., None] * stroke
     images += tf.nn.relu(change) * (thicker - images) - tf.nn.relu(-change) * (images - thinner)
+    if grain:
+        images *= _grain(seed, total, first, count, height, width, grain)
     # A coarse scan is blurred; whoever seeks the ink in it makes greys black or white.
     shared, black, white = tf.unstack((1 + draws[7:, ..., None]) / 2)  # each in [0, 1]
     images += blur * shared * (tf.nn.avg_pool2d(images, 3, 1, "SAME") - images)
     black, white = contrast * black, 1 - contrast * white
     return tf.clip_by_value((images - black) / (white - black), 0.0, 1.0)
+
+
+def _grain(seed, total, first, count, height, width, largest):
+    """What a rough paper leaves of each pixel: shares, float32 (n, height, width, 1) in [0, 1]."""
+    seed = tf.convert_to_tensor(seed)
+    share, coarse = tf.unstack(tf.random.stateless_uniform([2, total, 1, 1, 1], seed + 1))
+    points = tf.random.stateless_normal([total, *COARSE_GRAIN, 1], seed + 2)
+    pixels = tf.random.stateless_normal([total, height, width, 1], seed + 3)
+    share, coarse, points, pixels = (
+        drawn[first : first + count] for drawn in (share, coarse, points, pixels)
+    )
+    noise = coarse * tf.image.resize(points, [height, width], "bicubic") + (1 - coarse) * pixels
+    depth = largest * tf.nn.relu(2 * share - 1)  # 0 for half of them
+    return tf.clip_by_value(1 - depth * tf.nn.relu(noise + 0.3), 0.0, 1.0)
 
 
 def _sample(images, x, y):

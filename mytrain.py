@@ -57,6 +57,7 @@ AUGMENTATION = {  # largest changes, each drawn anew for every image; see augmen
     "stroke": 0.4,  # pixels at each edge
     "blur": 0.5,  # share of a pixel that its neighbours have
     "contrast": 0.3,  # part of the range that becomes black, and white
+    "grain": 0.0,  # depth of gaps in strokes; 1.2 to read chalk, crayon, pencil on rough paper
 }
 FULL_AUGMENTATION = 8  # passes over the data for which it is that strong; shorter runs have less
 

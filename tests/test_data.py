@@ -370,6 +370,18 @@ def test_augmentation_makes_some_greys_black_and_white():
     assert abs(np.corrcoef(black, white)[0, 1]) < 0.3
 
 
+def test_augmentation_leaves_gaps_in_the_strokes_of_half_of_the_images():
+    images = np.repeat(an_f(), 256, axis=0)
+    rough = augment(images, (1, 2), grain=1.5).numpy()
+    assert (rough <= images + 1e-6).all()  # nothing is drawn, something is rubbed off
+    left = rough.sum(axis=(1, 2, 3)) / images[0].sum()
+    assert 0.4 < (left > 0.9999).mean() < 0.6 and left.min() > 0.1
+    gaps = (rough[left < 0.6] < 0.1) & (images[0] > 0.9)
+    assert gaps.any(axis=(1, 2, 3)).all()  # some of a stroke is gone, not all of it paler
+    part = augment(images[:64], (1, 2), (128, 256), grain=1.5)
+    np.testing.assert_allclose(part, rough[128:192], atol=1e-6)  # of a batch shared out
+
+
 def test_augmentation_moves_an_image_as_far_as_it_says():
     """An affine change by hand: shift alone moves the centre of the ink by at most that."""
     images = np.repeat(an_f(), 256, axis=0)
