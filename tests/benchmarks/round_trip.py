@@ -2,10 +2,11 @@
 
     python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
 
-Each image becomes six simulated pictures: one painted on a computer, in coats of a half-transparent
-brush; a small one, cut out close to the ink, 15 to 85 px wide; a photograph of 120 to 900 px,
-somewhere on which the character stands, in uneven light, of a fifth of them light on dark; one in
-the light of a flash; one of a sheet on a desk; and a form's cell. On the last five ink and paper
+Each image becomes seven simulated pictures: one painted on a computer, in coats of a half-
+transparent brush; one drawn with a crayon or chalk, the paper's tooth in its strokes, half of them
+light on dark; a small one, cut out close to the ink, 15 to 85 px wide; a photograph of 120 to 900
+px, somewhere on which the character stands, in uneven light, of a fifth of them light on dark; one
+in the light of a flash; one of a sheet on a desk; and a form's cell. On the last six ink and paper
 have colours, texture, noise and JPEG's traces. The table says how well weights read the images
 themselves, and the pictures by way of `picture.convert`: what is lost between them is the
 conversion's, or the network's that does not know its images. All is seeded and of validation
@@ -40,6 +41,16 @@ def painted(image, random):
     ink = ink * np.where(coats > 0, random.uniform(0.3, 0.6), random.uniform(0.7, 1))
     colour = random.uniform(0, 200, 3)
     return (255 + (colour - 255) * ink[..., None]).round().astype(np.uint8)
+
+
+def rough(image, random):
+    """(28, 28) uint8 -> (h, w, 3) uint8 BGR: strokes of crayon or chalk, with gaps."""
+    ink, _ = _page(image, random)
+    side = max(cv2.boundingRect((ink > 0.5).astype(np.uint8))[2:])
+    size = max(0.6, side * random.uniform(0.005, 0.03))
+    tooth = cv2.GaussianBlur(random.normal(size=ink.shape), (0, 0), size)
+    ink *= np.clip(0.5 + 1.5 * (tooth / tooth.std() + random.uniform(0.3, 1.2)), 0, 1)
+    return _printed(ink, np.ones(ink.shape), random, dark=random.random() < 0.5)
 
 
 def small(image, random):
@@ -206,7 +217,7 @@ def main():
     options = parser.parse_args()
     images, labels = data.load(options.dataset, options.data_dir).validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
-    for kind in (painted, small, photograph, flash, desk, cell):
+    for kind in (painted, rough, small, photograph, flash, desk, cell):
         random = np.random.default_rng(0)
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
     for path in options.weights:
