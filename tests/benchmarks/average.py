@@ -69,6 +69,9 @@ def main():
     parser.add_argument("--dataset", default="handwritten62")
     parser.add_argument("--data_dir", type=Path, default=DATA_DIR)
     options = parser.parse_args()
+    sidecar = options.out.with_name(options.out.name.removesuffix(".weights.h5") + ".json")
+    if options.out == sidecar or options.out.exists() or sidecar.exists():
+        parser.error(f"{options.out}: not a new .weights.h5 file")
     abouts = [weights.read_sidecar(path) for path in options.weights]
     about = abouts[0] | {"temperature": 1.0, "logit_adjustment": None}
     network = averaged([weights.load_network(path, about) for path in options.weights])
@@ -78,7 +81,9 @@ def main():
     raw = network.predict(data.evaluation_batches(loaded.validation, 256), verbose=0)
     labels = loaded.validation[1]
     about |= {
-        "mean_of": [{key: each[key] for key in ("sha256", "settings", "epoch")} for each in abouts],
+        "mean_of": [
+            {key: each.get(key) for key in ("sha256", "settings", "epoch")} for each in abouts
+        ],
         "temperature": round(fit_temperature(raw, labels), 4),
         "logit_adjustment": abouts[0].get("logit_adjustment"),
         "val_accuracy": float((raw.argmax(axis=1) == labels).mean()),
@@ -86,7 +91,6 @@ def main():
     about.pop("epoch", None)
     network.save_weights(options.out)
     about["sha256"] = resume.file_digest(options.out)
-    sidecar = options.out.with_name(options.out.name.removesuffix(".weights.h5") + ".json")
     sidecar.write_text(json.dumps(about, indent=1, ensure_ascii=False), "utf-8")
     print(f"{options.out}: {about['val_accuracy']:.2%} of {len(labels)} validation images")
 
