@@ -13,6 +13,7 @@ import numpy as np
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
 FRAMED = 0.25  # of a frame's shorter side, the longer one of what is in it, at least
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
+STRAY = (0.08, 0.3)  # dirt too: below that share of it, and that share of the rest's side apart
 APART = (0.05, 0.25)  # of a character's longer side: another's part is farther beside it, above it
 WHOLE = 0.7  # of the height of all there is, a whole character's beside parts of others
 OTHER_AREA = 3  # times the rest's area: a piece at the edge that is no larger is an artefact
@@ -143,8 +144,19 @@ def not_specks(labels, stats):
     dots = over(stats, main) & ~kept
     if dots.any():  # seldom, and the stroke's width takes a twentieth of a conversion
         kept |= dots & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
+    small = kept & (area < STRAY[0] * area[main])
+    if small.any():
+        kept &= ~(small & ~over(stats, main) & _beyond(stats, kept & ~small))
     kept[0] = False
     return kept
+
+
+def _beyond(stats, found):
+    """(n,) bool: pieces well outside the box of those that are `found`, (n,) bool."""
+    low, size = stats.T[:2].astype(np.float64), stats.T[2:4]
+    first, last = low[:, found].min(axis=1), (low + size)[:, found].max(axis=1)
+    gaps = np.maximum(first[:, None] - low - size, low - last[:, None])
+    return gaps.max(axis=0) > STRAY[1] * (last - first).max()
 
 
 def cut_off(labels, stats):

@@ -474,6 +474,16 @@ def test_specks_are_dropped_and_dots_are_kept():
         assert difference(image, reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", "aij8")
+def test_larger_specks_far_from_the_character_are_dropped(character):
+    """As a phone's picture of a small character in bad light has them."""
+    coverage = place(draw(character, 120), 500, 500)
+    size = int(np.sqrt(0.05 * (coverage > 0.5).sum()))
+    for x, y in ((40, 40), (440, 250), (250, 450)):
+        coverage[y : y + size, x : x + size] = 1
+    assert difference(to_emnist(flat(paint(coverage))), reference(character)) < TOLERANCE
+
+
 def test_the_dot_of_a_hair_thin_i_is_kept():
     image = to_emnist(flat(paint(place(draw("i", 700, 0.25), 900, 900))))
     pieces = cv2.connectedComponents((image > 0.5).astype(np.uint8))[0] - 1
