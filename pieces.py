@@ -146,7 +146,8 @@ def not_specks(labels, stats):
         kept |= dots & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
     small = kept & (area < STRAY[0] * area[main])
     if small.any():
-        kept &= ~(small & ~over(stats, main) & _beyond(stats, kept & ~small))
+        dots = over(stats, main, aside=0.6, high=1.5)  # where a hasty hand sets them
+        kept &= ~(small & ~dots & _beyond(stats, kept & ~small))
     kept[0] = False
     return kept
 
@@ -180,12 +181,12 @@ def cut_off(labels, stats):
     return found & (whole.any() and h[main] > WHOLE * high)
 
 
-def over(stats, main):
-    """(n,) bool: pieces that lie over piece `main` as the dot of an i does."""
+def over(stats, main, aside=0.25, high=0.6):
+    """(n,) bool: pieces over piece `main` as an i's dot is, so many of its heights off at most."""
     x, y, w, h, _ = stats.T.astype(np.float64)
-    aside = abs(x + w / 2 - x[main] - w[main] / 2)
+    across = abs(x + w / 2 - x[main] - w[main] / 2)
     gap = y[main] - y - h
-    return (aside < w[main] / 2 + h[main] / 4) & (gap >= 0) & (gap < 0.6 * h[main])
+    return (across < w[main] / 2 + aside * h[main]) & (gap >= 0) & (gap < high * h[main])
 
 
 def _gaps(stats, main):

@@ -474,6 +474,14 @@ def test_specks_are_dropped_and_dots_are_kept():
         assert difference(image, reference(character)) < TOLERANCE
 
 
+def test_a_small_dot_high_over_its_stem_is_kept():
+    coverage = np.zeros((300, 300), np.float32)
+    cv2.line(coverage, (150, 180), (150, 260), 1, 12)
+    cv2.circle(coverage, (180, 110), 4, 1, -1)  # a twentieth of the stem's area, its height away
+    image = to_emnist(flat(paint(coverage)))
+    assert cv2.connectedComponents((image > 0.3).astype(np.uint8))[0] - 1 == 2
+
+
 @pytest.mark.parametrize("character", "aij8")
 def test_larger_specks_far_from_the_character_are_dropped(character):
     """As a phone's picture of a small character in bad light has them."""
