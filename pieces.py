@@ -147,17 +147,10 @@ def not_specks(labels, stats):
     small = kept & (area < STRAY[0] * area[main])
     if small.any():
         dots = over(stats, main, aside=0.6, high=1.5)  # where a hasty hand sets them
-        kept &= ~(small & ~dots & _beyond(stats, kept & ~small))
+        gaps, side = _gaps(stats, kept & ~small)
+        kept &= ~(small & ~dots & (gaps.max(axis=0) > STRAY[1] * side))
     kept[0] = False
     return kept
-
-
-def _beyond(stats, found):
-    """(n,) bool: pieces well outside the box of those that are `found`, (n,) bool."""
-    low, size = stats.T[:2].astype(np.float64), stats.T[2:4]
-    first, last = low[:, found].min(axis=1), (low + size)[:, found].max(axis=1)
-    gaps = np.maximum(first[:, None] - low - size, low - last[:, None])
-    return gaps.max(axis=0) > STRAY[1] * (last - first).max()
 
 
 def cut_off(labels, stats):
@@ -172,9 +165,8 @@ def cut_off(labels, stats):
     whole = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
     whole[0] = False
     main = np.argmax(whole * area)
-    aside, above = (
-        gap > share * max(w[main], h[main]) for gap, share in zip(_gaps(stats, main), APART)
-    )
+    gaps, side = _gaps(stats, [main])
+    aside, above = (gap > share * side for gap, share in zip(gaps, APART))
     found = ~whole & (aside | above) & (area < area[main])
     found[0] = False
     high = (y + h)[1:].max() - y[1:].min()
@@ -189,11 +181,13 @@ def over(stats, main, aside=0.25, high=0.6):
     return (across < w[main] / 2 + aside * h[main]) & (gap >= 0) & (gap < high * h[main])
 
 
-def _gaps(stats, main):
-    """(2, n): how far each piece's box is from that of piece `main`, across and down."""
+def _gaps(stats, some):
+    """How far each piece's box is from the one around `some`, across and down, (2, n); its side."""
     low, size = stats.T[:2].astype(np.float64), stats.T[2:4]
-    first, long = low[:, main, None], size[:, main, None]
-    return np.maximum(first - low - size, low - first - long)
+    high = low + size
+    first = low[:, some].min(axis=1, keepdims=True)
+    last = high[:, some].max(axis=1, keepdims=True)
+    return np.maximum(first - high, low - last), (last - first).max()
 
 
 def stroke_width(mask):
