@@ -179,6 +179,26 @@ def from_first(make):
     return pickle.loads(_multihost().broadcast_one_to_all(content).tobytes())
 
 
+def check_options(options):
+    """Refuses options that are not the first machine's: they would not do the same for long.
+
+    Args:
+        options: names to values; None for one that is left out.
+
+    Raises:
+        DevicesError: in all processes; names the first that differs, with both values.
+    """
+    first = from_first(lambda: options)
+
+    def compare():
+        for name, here in options.items():
+            if here != first[name]:
+                here, there = ("none" if value is None else value for value in (here, first[name]))
+                raise DevicesError(f"--{name} is {here} here, {there} on the first machine")
+
+    together(compare)
+
+
 def agreed_signal(number, step, at_once):
     """The signal to stop that any of the processes had, for all of them in the same step.
 

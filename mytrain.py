@@ -138,11 +138,13 @@ def train(
             message for the user.
         saving.Stopped: after Ctrl-C or another signal to stop, the state saved.
     """
+    options = {**locals()}
     folder = checkpoint_dir / model
     with quiet_libraries(gpu=True):
         machines.join()
-    if weights:  # refuses what is no sound weights file
-        machines.together(lambda: weights_file.read_sidecar(weights))
+    digest = machines.together(lambda: weights and _checked_digest(weights))
+    options = {name: value for name, value in options.items() if not name.endswith("_dir")}
+    machines.check_options(options | {"weights": digest and digest[:12]})
     with contextlib.ExitStack() as held:
 
         def look():
@@ -156,7 +158,7 @@ def train(
         began = state.settings if state else {}
         settings = {
             "model": model,
-            "weights": resume.file_digest(weights) if weights else began.get("weights"),
+            "weights": digest or began.get("weights"),
             "dataset": dataset,
             "steps_per_epoch": steps_per_epoch,
             "batch_size": batch_size,
@@ -229,6 +231,11 @@ def train(
                 file=sys.stderr,
             )
             return 1
+
+
+def _checked_digest(weights):
+    weights_file.read_sidecar(weights)  # refuses what is no sound weights file
+    return resume.file_digest(weights)
 
 
 def _fit(network, loaded, recorder, epochs, device_count):

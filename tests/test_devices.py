@@ -11,6 +11,7 @@ most 3e-5, 999 in 1000 at most 5e-4), which is allowed for.
 
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -187,9 +188,15 @@ def test_two_devices_of_jax_train_what_one_trains(jax_runs):
 
 
 def two_processes(
-    emnist_dir, folder, cache, struck=None, signal_number=0, step=0, more=(), counts=(1, 1)
+    emnist_dir, folder, cache, struck=None, signal_number=0, step=0, more=(), counts=(1, 1), last=()
 ):
-    """Starts the training in two processes and waits for both: [(exit code, output), ...]."""
+    """Starts the training in two processes and waits for both: [(exit code, output), ...].
+
+    Args:
+        struck: which of them gets a signal, and of which number, after which step.
+        more: options for both; `last`: for the second alone.
+        counts: of their devices.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -203,7 +210,8 @@ def two_processes(
         }
         if number == struck:
             own |= {"SIGNAL": str(int(signal_number)), "AT_STEP": str(step)}
-        processes.append(run(MAIN, *line, env=on_jax(cache, counts[number], **own)))
+        own_line = [*line, *last] if number == 1 else line
+        processes.append(run(MAIN, *own_line, env=on_jax(cache, counts[number], **own)))
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, outputs)]
 
@@ -241,6 +249,31 @@ def test_machines_with_other_numbers_of_devices_are_one_line(emnist_dir, jax_run
     for code, text in two_processes(emnist_dir, tmp_path, jax_runs / "cache", counts=(1, 2)):
         assert code == 1 and "as many devices each, not 1, 2." in text, text
         assert "Traceback" not in text
+
+
+@needs_jax
+def test_weights_for_one_machine_alone_are_one_line(emnist_dir, jax_runs, tmp_path):
+    best = jax_runs / "one" / "LeNet" / "best.weights.h5"
+    ends = two_processes(emnist_dir, tmp_path, jax_runs / "cache", last=[f"--weights={best}"])
+    for code, text in ends:
+        assert code == 1 and re.search("--weights is [0-9a-f]{12} here, none on the first", text)
+        assert "Traceback" not in text
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_options_that_are_not_the_first_machine_s_are_one_line(monkeypatch):
+    ours = {"model": "LeNet", "weights": None, "epochs": 3, "fresh": False}
+    monkeypatch.setattr(machines, "from_first", lambda make: ours | theirs)
+    for name, there, told in [
+        ("epochs", 2, "--epochs is 3 here, 2 on the first machine"),
+        ("weights", "5a1e", "--weights is none here, 5a1e on the first machine"),
+        ("fresh", True, "--fresh is False here, True on the first machine"),
+    ]:
+        theirs = {name: there}
+        with pytest.raises(devices.DevicesError, match=told):
+            machines.check_options(ours)
+    theirs = {}
+    machines.check_options(ours)
 
 
 def test_ended_by_force_a_process_still_says_what_to_do():
