@@ -14,8 +14,10 @@ import collections
 import contextlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
 import traceback
 
 import keras
@@ -62,7 +64,8 @@ def join():
     print(f"Waiting for the other machines at {wanted}")
     try:
         # As keras.distribution.initialize, which has no way to say how long a silence is death.
-        jax.distributed.initialize(
+        _hearing_signals(
+            jax.distributed.initialize,
             wanted.split(",")[0],
             int(os.environ["KERAS_DISTRIBUTION_NUM_PROCESSES"]),
             int(os.environ["KERAS_DISTRIBUTION_PROCESS_ID"]),
@@ -81,6 +84,28 @@ def join():
     _watch()
     rank, processes = share()
     print(f"This is machine {rank + 1} of {processes}; if one fails, all stop. {AGAIN}")
+
+
+def _hearing_signals(wait, *args, **kwargs):
+    """Calls what waits within a library, where Python itself would hear of no signal."""
+    failures = []
+
+    def call():
+        try:
+            wait(*args, **kwargs)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)  # it may wait on when the program ends
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except BaseException as stop:  # an ordinary end would take seconds, and JAX would lament
+        atexit.register(os._exit, 128 + getattr(stop, "signal_number", signal.SIGINT))
+        raise
+    for failure in failures:
+        raise failure
 
 
 _watcher = None  # a process that speaks for this one where it is ended by force

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -187,6 +188,12 @@ def test_two_devices_of_jax_train_what_one_trains(jax_runs):
     assert_same(jax_runs / "two", jax_runs / "one")
 
 
+def free_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 def two_processes(
     emnist_dir, folder, cache, struck=None, signal_number=0, step=0, more=(), counts=(1, 1), last=()
 ):
@@ -197,9 +204,7 @@ def two_processes(
         more: options for both; `last`: for the second alone.
         counts: of their devices.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     line = [*options(emnist_dir, folder), f"--checkpoint_dir={folder / 'checkpoints'}", *more]
     processes = []
     for number in range(2):
@@ -274,6 +279,38 @@ def test_options_that_are_not_the_first_machine_s_are_one_line(monkeypatch):
             machines.check_options(ours)
     theirs = {}
     machines.check_options(ours)
+
+
+@needs_jax
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_waits_for_the_other_machines_is_one_line(number, tmp_path):
+    own = {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": free_address(),
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+        "KERAS_DISTRIBUTION_PROCESS_ID": "0",
+    }
+    environment = on_jax(tmp_path, **own)
+    del environment["TF_CPP_MIN_LOG_LEVEL"]  # with it everything is shown
+    line = [sys.executable, str(ROOT / "mytrain.py"), f"--checkpoint_dir={tmp_path / 'c'}"]
+    process = subprocess.Popen(
+        line,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline().startswith("Waiting for the other machines")
+        time.sleep(1)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 128 + number
+    assert output == "Stopped. Start the same command again to go on.\n"
+    assert not (tmp_path / "c").exists()
 
 
 def test_ended_by_force_a_process_still_says_what_to_do():
