@@ -302,7 +302,7 @@ def _test(network, loaded, recorder):
     tell(f"Finished: {state.epoch} epochs, {report.duration(state.seconds)} of training.")
     tell(f"  best weights {best}")
     tell(f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}")
-    if state.test is None:
+    if state.test is None or (loaded.test and not state.test):  # there was no test split before
         plain = devices.local_copy(network)  # the file has no optimizer either
         plain.load_weights(best)
         temperature = calibration.fit_temperature(*_answers(plain, loaded, loaded.validation))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import conftest
@@ -315,6 +316,18 @@ def test_a_finished_run_without_a_test_split_is_left_as_it_is(tmp_path):
     before = best.stat().st_mtime_ns
     assert mytrain.train(**brief) == 0
     assert best.stat().st_mtime_ns == before
+
+
+def test_a_test_split_that_comes_later_is_scored_then(emnist_dir, tmp_path, monkeypatch, capsys):
+    brief = settings(emnist_dir, tmp_path, **BRIEF)
+    load = mytrain.data.load
+    with monkeypatch.context() as without:
+        without.setattr(mytrain.data, "load", lambda *args: replace(load(*args), test=None))
+        assert mytrain.train(**brief) == 0
+    assert newest_state(tmp_path)[0]["test"] == {}
+    assert mytrain.train(**brief) == 0
+    assert "  test top 1 " in capsys.readouterr().out
+    assert "top 1" in newest_state(tmp_path)[0]["test"]
 
 
 def test_a_backend_that_is_not_there_is_one_line():
