@@ -314,7 +314,10 @@ def check_settings(folder, state, settings, epochs):
         pairs.append(("epochs", state.epochs, epochs))
     for name, then, now in pairs:
         if then != now:
-            keep = "leave --weights out" if name == "weights" and then else f"go on with {then}"
+            keep = f"go on with {then}"
+            if name == "weights":
+                keep = "leave --weights out"
+                then, now = ((digest or "none")[:12] for digest in (then, now))
             raise ResumeError(
                 f"{folder}: its run has {name} {then}, this start {now}; {keep}, name another "
                 "--checkpoint_dir, or start anew with --fresh"

@@ -796,8 +796,14 @@ def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_p
     for name in ("best.weights.h5", "best.json"):
         file = run_folder(tmp_path / "elsewhere") / name
         shutil.copy(file, other.with_name(name.replace("best", "other")))
-    with pytest.raises(resume.ResumeError, match="has weights .* leave --weights out"):
+    begun_with = resume.file_digest(best)[:12]
+    told = f"has weights {begun_with}, this start [0-9a-f]{{12}}; leave --weights out, "
+    with pytest.raises(resume.ResumeError, match=told):
         mytrain.train(**(given | {"weights": other}))
+    begun_at_random = settings(emnist_dir, tmp_path / "elsewhere", weights=best, **BRIEF)
+    told = f"has weights none, this start {begun_with}; leave --weights out, "
+    with pytest.raises(resume.ResumeError, match=told):
+        mytrain.train(**begun_at_random)
     assert mytrain.train(**(given | {"weights": None, "epochs": 2})) == 0  # they may be gone
     assert newest_state(tmp_path)[0]["settings"]["weights"] == resume.file_digest(best)
 
