@@ -65,39 +65,43 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     It writes the weights alone, without the optimizer's, where they wait for the state that knows
     them. In the list of callbacks it stands before `Recorder`: after validation, when the model
     holds the averaged weights.
+
+    Which epoch is better is asked of the state, not of Keras, who knows of no second measure where
+    the first is the same, and of no epoch before a restart.
     """
 
     failed = False  # whether the last weights to be saved were not
 
     def __init__(self, folder, state):
         self.new, self.waiting, self.state = folder / resume.NEW, folder / resume.WAITING, state
-        super().__init__(
-            str(self.new).replace("{", "{{").replace("}", "}}"),  # Keras calls format on it
-            monitor="val_accuracy",
-            mode="max",
-            save_best_only=True,
-            save_weights_only=True,
-            # Without it the first epoch after a restart would overwrite better weights.
-            initial_value_threshold=state.best["val_accuracy"] if state.best else None,
-        )
+        path = str(self.new).replace("{", "{{").replace("}", "}}")  # Keras calls format on it
+        super().__init__(path, save_weights_only=True)
 
     def set_model(self, model):
         # The same layers, uncompiled; a fixed name, since the file holds it.
         super().set_model(_Weights(model.inputs, model.outputs, name=model.name))
 
     def on_epoch_end(self, epoch, logs=None):
-        best_so_far = self.best
+        if not self._is_better(logs["val_accuracy"], logs["val_loss"]):
+            return
         try:
             super().on_epoch_end(epoch, logs)
-            if self.best != best_so_far:
-                self._put_in_waiting(epoch, float(logs["val_accuracy"]))
-            self.failed = self.failed and self.best == best_so_far
+            self._put_in_waiting(epoch, float(logs["val_accuracy"]))
+            self.failed = False
         except (OSError, RuntimeError) as error:  # HDF5 has both
-            self.best, self.failed = best_so_far, True
+            self.failed = True
             reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
             tell(f"\n{self.new}: the best weights were not saved: {reason}")
             with contextlib.suppress(OSError):
                 self.new.unlink(missing_ok=True)
+
+    def _is_better(self, val_accuracy, val_loss):
+        """By validation accuracy; by the loss where that is the same, as it is with few images."""
+        best, history = self.state.best, self.state.history
+        if not best or val_accuracy != best["val_accuracy"]:
+            return not best or val_accuracy > best["val_accuracy"]
+        # Where the state that knew the best was lost, its epoch is still to come.
+        return best["epoch"] <= len(history) and val_loss < history[best["epoch"] - 1]["val_loss"]
 
     def _put_in_waiting(self, epoch, val_accuracy):
         resume.flush(self.new)

@@ -650,6 +650,28 @@ def test_best_weights_that_do_not_reach_the_disk_do_not_stop_a_training(
     assert newest_state(tmp_path)[0]["best"]["epoch"] == 3
 
 
+def test_of_equal_accuracies_the_lower_loss_is_the_best(tmp_path):
+    state = resume.State(settings={}, description={}, log_name="", epochs=7)
+
+    def epochs(*figures):
+        """The best epoch after each of those with these validation figures, from a start on."""
+        best = saving.BestCheckpoint(tmp_path, state)
+        best.set_model(mytrain.MODELS["LeNet"](n_classes=62))
+        for accuracy, loss in figures:
+            logs = {"val_accuracy": accuracy, "val_loss": loss}
+            best.on_epoch_end(len(state.history), logs)
+            state.history.append(logs)
+            yield state.best["epoch"]
+
+    assert [*epochs((0.5, 2.0), (0.5, 2.1), (0.5, 1.9))] == [1, 1, 3]
+    assert [*epochs((0.5, 1.9), (0.4, 1.0), (0.5, 1.8), (0.6, 3.0))] == [3, 3, 6, 7]
+    digest = resume.file_digest(tmp_path / resume.WAITING)
+    # The state of the last two epochs is lost, the best weights are not: as without the loss.
+    del state.history[5:]
+    assert [*epochs((0.5, 1.8), (0.6, 3.0), (0.6, 3.0), (0.6, 2.9))] == [7, 7, 7, 9]
+    assert resume.file_digest(tmp_path / resume.WAITING) == state.best["sha256"] != digest
+
+
 def test_a_leftover_that_cannot_be_removed_is_one_line(emnist_dir, tmp_path):
     (run_folder(tmp_path) / "state.part").mkdir(parents=True)
     with pytest.raises(resume.ResumeError, match=r"state\.part: cannot be removed"):
