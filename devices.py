@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from machines import DevicesError, on_jax
+from quiet import tell
 
 
 def strategy():
@@ -28,9 +29,9 @@ def strategy():
         with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a notebook say
             tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus:
-        print(f"No GPU found: training on {os.cpu_count()} processor cores, which is slow.")
+        tell(f"No GPU found: training on {os.cpu_count()} processor cores, which is slow.")
     else:
-        print(f"Training on {len(gpus)} GPU{'s' * (len(gpus) > 1)}.")
+        tell(f"Training on {len(gpus)} GPU{'s' * (len(gpus) > 1)}.")
     if on_jax():
         # Labels are int64; JAX would tell of each that it takes them as int32.
         warnings.filterwarnings("ignore", "Explicitly requested dtype int64")

@@ -24,6 +24,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from quiet import tell
+
 # Another machine that says nothing for so long is taken for dead, in seconds.
 SILENCE_S = 60
 AGREE_EVERY = 10  # steps after which they look at each other's signals
@@ -61,7 +63,7 @@ def join():
         return
     # SIGTERM is ours: it saves and stops.
     jax.config.update("jax_enable_preemption_service", False)
-    print(f"Waiting for the other machines at {wanted}")
+    tell(f"Waiting for the other machines at {wanted}")
     try:
         # As keras.distribution.initialize, which has no way to say how long a silence is death.
         _hearing_signals(
@@ -83,7 +85,7 @@ def join():
     together(lambda: None)  # connects them
     _watch()
     rank, processes = share()
-    print(f"This is machine {rank + 1} of {processes}; if one fails, all stop. {AGAIN}")
+    tell(f"This is machine {rank + 1} of {processes}; if one fails, all stop. {AGAIN}")
 
 
 def _hearing_signals(wait, *args, **kwargs):
@@ -267,11 +269,11 @@ def ending_together(expected):
         _dismiss_watcher()
         # What JAX raises when a peer is gone begins with a status, such as "UNKNOWN: Gloo ...".
         if isinstance(error, expected):
-            print(error, file=sys.stderr)
+            tell(error, stream=sys.stderr)
         elif str(error).split(":")[0].isupper():
             reason = str(error).splitlines()[0][:200]
-            print(f"\nAnother machine is gone, or cannot be reached. {AGAIN}", file=sys.stderr)
-            print(f"  ({reason})", file=sys.stderr)
+            tell(f"\nAnother machine is gone, or cannot be reached. {AGAIN}", stream=sys.stderr)
+            tell(f"  ({reason})", stream=sys.stderr)
         else:
             traceback.print_exc()
         sys.stdout.flush()

@@ -33,12 +33,12 @@ try:
         import weights as weights_file
         from model import INPUT_SHAPE, MODELS
 except KeyboardInterrupt:  # in these seconds nothing was begun
-    print("Stopped.", file=sys.stderr)
+    tell("Stopped.", stream=sys.stderr)
     sys.exit(130)
 except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
     if "KERAS_BACKEND" not in os.environ:
         raise
-    print(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}", file=sys.stderr)
+    tell(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}", stream=sys.stderr)
     sys.exit(1)
 
 HERE = Path(__file__).parent
@@ -96,7 +96,7 @@ def main(argv=None):
         with machines.ending_together(ERRORS):
             return train(**vars(options))
     except ERRORS as error:
-        print(error, file=sys.stderr)
+        tell(error, stream=sys.stderr)
         return 1
     except saving.Stopped as stopped:
         signal_number = stopped.signal_number
@@ -184,7 +184,7 @@ def train(
                 if weights and not weights.exists():  # they were the old run's
                     files, digest = aside.rglob("*.weights.h5"), settings["weights"]
                     now = next(path for path in files if resume.file_digest(path) == digest)
-                    print(f"--weights is {now} now: name it so to go on.")
+                    tell(f"--weights is {now} now: name it so to go on.")
                 held.enter_context(resume.open_folder(folder))
             return resume.State(
                 settings=settings,
@@ -199,7 +199,7 @@ def train(
         state.epochs = epochs
         logs = log_dir / model
         if machines.is_first() and resume.is_copy(folder, logs / state.log_name, state):
-            print(f"A copy of {state.place[0]}: its curves stay its own, new ones begin here.")
+            tell(f"A copy of {state.place[0]}: its curves stay its own, new ones begin here.")
             state.log_name, state.log_sizes = report.new_log_name(logs, loaded.name), {}
         log_folder = logs / state.log_name
         state.place = resume.place(folder, log_folder)
@@ -224,11 +224,11 @@ def train(
                 _fit(network, loaded, recorder, epochs, strategy.num_replicas_in_sync)
             return machines.from_first(lambda: _test(network, loaded, recorder))
         except saving.NotFinite:
-            print(
+            tell(
                 f"\nThe loss is no longer a number, at epoch {state.epoch + 1}, step {state.step}. "
                 f"The last good state is kept in {folder}.\n"
                 f"Try a lower --learning_rate (now {learning_rate}) with --fresh.",
-                file=sys.stderr,
+                stream=sys.stderr,
             )
             return 1
 

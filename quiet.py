@@ -65,7 +65,7 @@ def quiet_libraries(gpu):
             log.seek(0)
             for line in log:
                 if not remark.match(line):
-                    sys.stderr.write(line.decode(errors="replace"))
+                    tell(line.decode(errors="replace"), end="", stream=sys.stderr)
 
 
 def _redirect_handlers(console, stream):

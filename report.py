@@ -268,29 +268,29 @@ def print_start(folder, state, epochs):
         epochs: how many in all there are to be now.
     """
     if state.arrays is None:
-        print(f"Starting in {folder}")
+        tell(f"Starting in {folder}")
         return
     within = f"step {state.step} of epoch {state.epoch + 1}"
-    print(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
+    tell(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
     if epochs > state.epochs:
-        print(f"  {state.epochs} epochs become {epochs}: the learning rate follows")
+        tell(f"  {state.epochs} epochs become {epochs}: the learning rate follows")
 
 
 def print_settings(loaded, settings, epochs, log_folder):
     """What a run works with, on the console; `loaded` is `data.Data`."""
-    print(f"  data       {loaded.name}, {len(loaded.characters)} classes")
-    print(f"             {len(loaded.train[1])} images to train on")
-    print(f"             {len(loaded.validation[1])} to validate on ({loaded.held_out})")
-    print(f"             {len(loaded.test[1]) if loaded.test else 'none'} to test on, at the end")
-    print(
+    tell(f"  data       {loaded.name}, {len(loaded.characters)} classes")
+    tell(f"             {len(loaded.train[1])} images to train on")
+    tell(f"             {len(loaded.validation[1])} to validate on ({loaded.held_out})")
+    tell(f"             {len(loaded.test[1]) if loaded.test else 'none'} to test on, at the end")
+    tell(
         f"  model      {settings['model']}, dropout {settings['dropout']}, {settings['precision']}"
     )
-    print(
+    tell(
         f"  training   {epochs} epochs of {settings['steps_per_epoch']} steps of "
         f"{settings['batch_size']}, learning rate {settings['learning_rate']}, "
         f"seed {settings['seed']}"
     )
-    print(f"  logs       {log_folder}")
+    tell(f"  logs       {log_folder}")
 
 
 class Console(keras.callbacks.Callback):

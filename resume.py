@@ -36,6 +36,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from quiet import tell
+
 KEPT_STATES = 2  # the newest and the one before it
 BEST = "best.weights.h5"
 NEW = "best.new.weights.h5"  # new best weights while they are written
@@ -98,7 +100,7 @@ def move_aside(folder):
         folder.rename(old)
     except OSError as error:
         raise ResumeError(f"{folder}: cannot be moved aside: {error.strerror}") from error
-    print(f"Moved the old run to {old}")
+    tell(f"Moved the old run to {old}")
     return old
 
 
@@ -124,7 +126,7 @@ def _lock(folder):
             "stop it, or name another --checkpoint_dir"
         ) from None
     except OSError:  # some network file systems
-        print(f"{folder}: no locks on this file system; see that no other training uses it")
+        tell(f"{folder}: no locks on this file system; see that no other training uses it")
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
@@ -146,7 +148,7 @@ def read_state(folder):
         try:
             state = _read_state(folder / f"{name}.json")
         except _DAMAGE as error:
-            print(f"{folder / name}.json: damaged ({error}); the state before it is tried")
+            tell(f"{folder / name}.json: damaged ({error}); the state before it is tried")
             _set_aside(folder / f"{name}.json")
             _set_aside(folder / f"{name}.npz")
             continue
@@ -239,7 +241,7 @@ def _complete_best(folder, state):
         try:
             found, described = file_digest(best), _described(folder)
         except FileNotFoundError:
-            print(f"{best}: gone; the next epoch's weights will take its place")
+            tell(f"{best}: gone; the next epoch's weights will take its place")
             state.best = None
             return
         if found == wanted:
@@ -248,7 +250,7 @@ def _complete_best(folder, state):
         elif found == described.get("sha256"):  # of a later state, lost since
             state.take_best(*(described[key] for key in ("epoch", "val_accuracy", "sha256")))
         else:
-            print(f"{best}: damaged; the next epoch's weights will take its place")
+            tell(f"{best}: damaged; the next epoch's weights will take its place")
             _set_aside(best)
             state.best = None
     except OSError as error:

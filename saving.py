@@ -257,7 +257,7 @@ class Recorder(keras.callbacks.Callback):
     def _cut_back_logs(self):
         found = resume.log_sizes(self.log_folder)
         if self.state.log_sizes and not self.state.log_sizes.keys() & found.keys():
-            print(f"{self.log_folder}: the curves so far are not there; they go on from here")
+            tell(f"{self.log_folder}: the curves so far are not there; they go on from here")
             return  # files that are there are of an earlier time, when it wrote there
         for name, now in found.items():
             path, size = self.log_folder / name, self.state.log_sizes.get(name)
@@ -267,7 +267,7 @@ class Recorder(keras.callbacks.Callback):
                 elif now > size:
                     os.truncate(path, size)
             except OSError as error:
-                print(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")
+                tell(f"{path}: cannot be cut back ({error.strerror}): some points are there twice")
 
 
 class Follower(Recorder):

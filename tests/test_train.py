@@ -267,12 +267,10 @@ def test_ctrl_c_while_tensorflow_is_loaded_is_one_line(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_it_goes_on_where_nobody_reads_its_lines_any_more(emnist_dir, tmp_path):
-    """As in `mytrain.py | head`."""
+def test_it_goes_on_where_nobody_reads_its_lines(emnist_dir, tmp_path):
+    """As in `mytrain.py | true`; `| head` reads some at first."""
     line = command(**settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2})))
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        while not run.stdout.readline().startswith("  logs"):
-            assert run.poll() is None
         run.stdout.close()
         errors = run.stderr.read()
     assert run.returncode == 0 and "Traceback" not in errors, errors
