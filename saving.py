@@ -209,10 +209,11 @@ class Recorder(keras.callbacks.Callback):
         """Writes the state; a failure is told, and training goes on.
 
         Args:
-            describe: whether what best.json says has changed.
+            describe: whether what best.json says has changed: by scoring, which is no training.
         """
         now = time.monotonic()
-        self.state.seconds += now - self._counted_from
+        if not describe:
+            self.state.seconds += now - self._counted_from
         self._counted_from = self._saved_at = now
         if not all(np.isfinite(array).all() for array in self.state.arrays):
             raise NotFinite

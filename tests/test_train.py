@@ -322,10 +322,12 @@ def test_a_test_split_that_comes_later_is_scored_then(emnist_dir, tmp_path, monk
     with monkeypatch.context() as without:
         without.setattr(mytrain.data, "load", lambda *args: replace(load(*args), test=None))
         assert mytrain.train(**brief) == 0
-    assert newest_state(tmp_path)[0]["test"] == {}
+    trained, _ = newest_state(tmp_path)
+    assert trained["test"] == {}
     assert mytrain.train(**brief) == 0
     assert "  test top 1 " in capsys.readouterr().out
-    assert "top 1" in newest_state(tmp_path)[0]["test"]
+    scored, _ = newest_state(tmp_path)
+    assert "top 1" in scored["test"] and scored["seconds"] == trained["seconds"]
 
 
 def test_a_backend_that_is_not_there_is_one_line():
