@@ -8,7 +8,7 @@ frequencies, the log of their ratio can be added to its logits (Saerens, Latinne
 "Adjusting the outputs of a classifier to new a priori probabilities", Neural Computation 2002). The
 table does that for digits, from a share as of any ten characters to half, as in EMNIST ByClass,
 and counts the errors on the validation data as they are, with all classes weighted alike and with
-digits weighted to half.
+digits weighted to half. Where there are not both, it is left out.
 """
 
 import argparse
@@ -55,6 +55,8 @@ def main():
 
     digit = np.isin(characters, list("0123456789"))
     trained = digit[loaded.train[1]].mean()
+    if not 0 < trained < 1 or len({*digit[labels]}) == 1:
+        return  # digits alone, or none: there is nothing to weigh
     honest = with_temperature(raw, fitted)
     print(
         f"\n{'prior: digits':<18}{'as they are':>14}{'classes alike':>14}{'half digits':>14}"
