@@ -72,6 +72,7 @@ def main():
     sidecar = options.out.with_name(options.out.name.removesuffix(".weights.h5") + ".json")
     if options.out == sidecar or options.out.exists() or sidecar.exists():
         parser.error(f"{options.out}: not a new .weights.h5 file")
+    options.out.parent.mkdir(parents=True, exist_ok=True)  # not after minutes of work
     abouts = [weights.read_sidecar(path) for path in options.weights]
     about = abouts[0] | {"temperature": 1.0, "logit_adjustment": None}
     network = averaged([weights.load_network(path, about) for path in options.weights])
