@@ -62,10 +62,13 @@ def find_ink(picture):
     Raises:
         NoInk: nothing on it.
     """
-    seen = _seen(picture)
-    found = _on_sheet(*seen) or _find_ink(*seen)
+    work, large = _seen(picture)
+    sheet = _sheet(work) if large else None
+    found = None if sheet is None else _on_sheet(work, sheet)
+    if found is None:
+        sheet, found = None, _find_ink(work, large)
     if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
-        return _look_closer(picture, *found)
+        return _look_closer(picture, *found, sheet)
     return found
 
 
@@ -100,7 +103,7 @@ def resized(picture, scale):
     return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
-def _look_closer(picture, ink, mask):
+def _look_closer(picture, ink, mask, sheet):
     """`_find_ink` on the box around what was found, with enough margin to see the paper there."""
     scale = max(picture.shape[:2]) / max(mask.shape)  # work px -> picture px
     x, y, w, h = box(mask)
@@ -112,27 +115,39 @@ def _look_closer(picture, ink, mask):
         return ink, mask
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
     near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5)))[y0:y1, x0:x1]
+    work, large = _seen(part)
+    if sheet is not None:
+        work = _without_desk(work, sheet[y0:y1, x0:x1])
     try:
-        return _find_ink(*_seen(part), near)
+        return _find_ink(work, large, near)
     except NoInk:
         return ink, mask
 
 
-def _on_sheet(work, large):
-    """`_find_ink` on the sheet of paper alone, where the picture shows what it lies on; or None."""
-    if not large:
-        return None
-    grey = cv2.cvtColor(work, cv2.COLOR_BGR2GRAY)
-    inside = find_sheet(resized(grey, SHEET_SIDE / max(work.shape)))
+def _sheet(work):
+    """(h, w) uint8: 1 on the sheet of paper, where the picture shows what it lies on; or None."""
+    small = resized(work, SHEET_SIDE / max(work.shape))
+    inside = find_sheet(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+    if inside is None:  # a coloured note on something lighter lacks at least one colour
+        inside = find_sheet(255 - small.min(axis=2), solid=True)
     if inside is None:
         return None
-    inside = cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    paper = np.median(work[inside > 0], axis=0)
+    return cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def _on_sheet(work, sheet):
+    """`_find_ink` on the sheet alone; None where that is blank, or goes on beyond its edge."""
     try:
-        ink, mask = _find_ink(np.where(inside[..., None] > 0, work, paper), large, inside)
+        ink, mask = _find_ink(_without_desk(work, sheet), True, sheet)
     except NoInk:
         return None
-    return None if (mask & (inside == 0)).any() else (ink, mask)  # it goes on beyond the edge
+    return None if (mask & (sheet == 0)).any() else (ink, mask)
+
+
+def _without_desk(work, sheet):
+    """`work` with paper in place of all that is off the sheet, (h', w') uint8 of any size."""
+    inside = cv2.resize(sheet, work.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return np.where(inside[..., None], work, np.median(work[inside], axis=0))
 
 
 def _find_ink(work, large, where=None):

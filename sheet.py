@@ -19,11 +19,13 @@ CORNERS = 6  # at most; the picture's own may cut off some
 AROUND = 0.85  # of what is around it, what is as dark as the ground
 
 
-def find_sheet(grey):
+def find_sheet(grey, solid=False):
     """Finds a sheet of paper on something darker.
 
     Args:
         grey: (h, w) float32 in [0, 255], the picture's longer side being SHEET_SIDE.
+        solid: for a sheet on something lighter, in a negative: most of it must be light, what is
+            written too, so that it is no letter with a hole.
 
     Returns:
         (h, w) uint8, 1 well inside the sheet; None where there is none or it fills the picture.
@@ -36,6 +38,7 @@ def find_sheet(grey):
         return None
     sheet, hull = np.zeros_like(light), np.zeros_like(light)
     cv2.drawContours(sheet, [outline], 0, 1, cv2.FILLED)
+    sheet &= light if solid else 1
     corners = cv2.convexHull(outline)
     cv2.fillConvexPoly(hull, corners, 1)
     polygon = cv2.approxPolyDP(corners, 0.02 * cv2.arcLength(corners, True), True)

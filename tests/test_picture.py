@@ -246,7 +246,7 @@ def test_a_sticker_with_a_white_outline(character, outline):
     assert difference(image, reference(character)) < 0.1
 
 
-@pytest.mark.parametrize("share", [0.65, 0.75, 0.85])
+@pytest.mark.parametrize("share", [0.45, 0.65, 0.75, 0.85])
 @pytest.mark.parametrize("note", [(180, 140, 250), (230, 180, 120), (60, 150, 255), (150,) * 3])
 @pytest.mark.parametrize("character", "2EHg")
 def test_a_dark_character_on_a_coloured_note(character, note, share):
@@ -461,6 +461,13 @@ def test_light_ink_is_no_sheet(character):
     coverage = np.pad(draw(character, 400, 6), 30)
     picture = photograph(paint(coverage, ink=(240,) * 3, paper=(20,) * 3))
     assert difference(to_emnist(picture), reference(character, 6)) < TOLERANCE
+
+
+def test_a_fat_letter_with_a_hole_is_no_note():
+    coverage = place(np.ones((300, 220), np.float32), 400, 400)
+    coverage[140:260, 150:250] = 0
+    image = to_emnist(photograph(paint(coverage)))
+    assert image[14, 7] > 0.9 and image[14, 14] < 0.1
 
 
 def test_specks_are_dropped_and_dots_are_kept():
