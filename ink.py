@@ -15,6 +15,7 @@ import numpy as np
 from paper import MIN_CONTRAST, ink_side, light_on, quantile, without_ink
 from pieces import (
     OTHER_AREA,
+    STRAY,
     box,
     dark_corners,
     edge_artefacts,
@@ -41,6 +42,9 @@ CORNERS = 0.8  # of the ink, dark corners: the rest may be the deepest bits of f
 SMUDGE = 0.6  # of the main piece's mean strength, another's: paler ones are not ink
 FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from what shines through
 CLEAN = 0.02  # of the ink's level, three quarters of clean paper: less
+# Weak ink on such paper, and on a paint program's, which hides none: how many half px thick it is,
+# what share of the other ink, and what share of its level.
+WEAK, WEAK_SPOTLESS = (2, 0.03, FAINTEST), (1, 0.004, 0.15)
 MAX_GRAIN = 7  # px, sides of the closings that join grains: 3, 5, 7
 MAX_PIECES = 12  # more than this is texture, not a character
 
@@ -175,17 +179,21 @@ def _find_ink(work, large, where=None):
 def _look(work, large, where, channels):
     """`_find_ink` in some of the channels."""
     strength, noise = _ink_strength(work, large, channels)
+    floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
     if where is not None:
+        # Ruled lines are told from strokes while they run from edge to edge.
+        strength[grown(_ruled(strength, _ink_level(strength, floor)), 1)] = 0
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return _character(strength, max(MIN_CONTRAST, NOISE_FACTOR * noise))
+    return _character(strength, floor, _is_spotless(work))
 
 
-def _character(strength, floor, separation=SEPARATION, grain=3):
+def _character(strength, floor, spotless, separation=SEPARATION, grain=3):
     """The pieces that are the character, of all that differs from the paper.
 
     Args:
         strength: (h, w) float32, how far each pixel is from the paper; overwritten.
         floor: what is below is never ink.
+        spotless: from `_is_spotless`.
         separation: as for `_stands_out`.
         grain: px, the next closing that joins the grains of chalk or crayon where they are many.
 
@@ -198,7 +206,7 @@ def _character(strength, floor, separation=SEPARATION, grain=3):
         labels, stats = label_pieces(strength > 0.5 * level)
         faint = strength > 0.25 * level  # a line or a frame may be paler than the character
         found = edge_artefacts(labels, stats) | frame(labels, stats)
-        artefacts = lines(faint) | of_pieces(labels, found)
+        artefacts = _ruled(strength, level) | of_pieces(labels, found)
         if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
             paler, stats_of_paler = label_pieces(faint)
             artefacts |= of_pieces(paler, frame(paler, stats_of_paler))
@@ -206,7 +214,8 @@ def _character(strength, floor, separation=SEPARATION, grain=3):
             break
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
     pieces = not_specks(labels, stats)
-    weaker = _weaker_level(strength, level, of_pieces(labels, pieces))
+    large = stats[:, 4] > STRAY[0] * (stats[:, 4] * pieces).max()
+    weaker = _weaker_level(strength, level, of_pieces(labels, pieces & large), spotless)
     if weaker < level:
         level = weaker
         labels, stats = label_pieces(strength > 0.5 * level)
@@ -216,19 +225,33 @@ def _character(strength, floor, separation=SEPARATION, grain=3):
     kept = of_pieces(labels, pieces)
     if pieces.sum() > MAX_PIECES and grain <= MAX_GRAIN:
         closed = cv2.morphologyEx(strength, cv2.MORPH_CLOSE, np.ones((grain, grain)))
-        return _character(closed, floor, separation, grain + 2)
+        return _character(closed, floor, spotless, separation, grain + 2)
     if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept, separation):
         raise NoInk
     corners = dark_corners(labels, stats)
     if stats[pieces & corners, 4].sum() > CORNERS * stats[pieces, 4].sum():  # is there fainter ink?
         rest = np.where(grown(of_pieces(labels, corners), 2 * rim), 0, strength)
         with contextlib.suppress(NoInk):
-            ink, mask = _character(rest, floor, 2 * SEPARATION)
+            ink, mask = _character(rest, floor, spotless, 2 * SEPARATION)
             if OTHER_AREA * np.count_nonzero(ink[mask] > 0.5) > np.count_nonzero(kept):
                 return ink, mask
     ink = np.clip((strength / level - SOFT[0]) / (SOFT[1] - SOFT[0]), 0, 1)
     others = grown((labels > 0) & ~kept, 2)
     return ink, grown(kept, 2) & ~others
+
+
+def _ruled(strength, level):
+    """(h, w) bool: ruled lines, be they paler than the character; not its strokes along them."""
+    ruled = lines(strength > 0.25 * level)
+    if ruled.any():
+        ruled &= strength < 2 * np.median(strength[ruled])
+    return ruled
+
+
+def _is_spotless(work):
+    """Whether most pixels are as those beside them: in a paint program's picture, no photograph."""
+    steps = np.abs(np.diff(work[::5, :, 1], axis=1))
+    return np.count_nonzero(steps < 0.01) > 0.6 * steps.size
 
 
 def _channels(work):
@@ -322,7 +345,7 @@ def _as_deep(strength, labels, stats, pieces):
     return pieces & ((depths > SMUDGE * depths[main]) | over(stats, main))
 
 
-def _weaker_level(strength, level, kept):
+def _weaker_level(strength, level, kept, spotless):
     """The level of weaker ink: a half-transparent brush beside its overlaps, a paler colour.
 
     It adjoins the other ink, off the edges, on clean paper, is thicker than a ruled line and has
@@ -330,7 +353,8 @@ def _weaker_level(strength, level, kept):
 
     Args:
         strength, level: (h, w) float32, and its level of full ink.
-        kept: (h, w) bool, where that is the character's.
+        kept: (h, w) bool, the character's large pieces of that level.
+        spotless: as for `_character`.
 
     Returns:
         The weaker level, or `level` where there is no such ink.
@@ -339,12 +363,14 @@ def _weaker_level(strength, level, kept):
     paper = paper[paper <= FAINTEST * level]
     if len(paper) == 0 or quantile(paper, 0.75) > CLEAN * level:
         return level
+    spotless &= quantile(paper, 0.9) < CLEAN / 10 * level
+    thickness, share, faintest = WEAK_SPOTLESS if spotless else WEAK
     half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
-    weak = (half > FAINTEST * level) & ~grown(half > 0.5 * level, 2)  # beyond soft rims
-    labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((2, 2))))
+    weak = (half > faintest * level) & ~grown(half > 0.5 * level, 2)  # beyond soft rims
+    labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((thickness, thickness))))
     x, y, w, h, area = stats.T
     height, width = half.shape
-    found = (area > 0.03 * kept.sum()) & (area < 10 * kept.sum())
+    found = (area > share * kept.sum()) & (area < 10 * kept.sum())
     found &= (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
     found[0] = False
     if not (found & (np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0)).any():

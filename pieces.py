@@ -106,6 +106,7 @@ def lines(mask):
     Where a stroke crosses a line the ink is deeper than the line is thick, and stays.
     """
     found, level, upright = (np.zeros_like(mask) for _ in range(3))
+    largest = 0  # line's area
     for ink, out, lines_of in ((mask, found, level), (mask.T, found.T, upright.T)):
         ink = np.ascontiguousarray(ink, np.uint8)
         width = ink.shape[1]
@@ -121,7 +122,9 @@ def lines(mask):
                 if LINE_ASPECT * thick < width:
                     depth = round(2 * max(1, thick)) + 2
                     deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1)))
-                    out |= line & (ink > 0) & (deep == 0)
+                    thin = line & (ink > 0) & (deep == 0)
+                    largest = max(largest, np.count_nonzero(thin))
+                    out |= thin
                     lines_of |= line
     if not found.any():
         return found
@@ -132,7 +135,8 @@ def lines(mask):
         whole[0] = False
         found |= of_pieces(labels, whole)
     left = label_pieces(mask & ~found)[1][1:]
-    return found if len(left) and left[:, 4].max() > SPECK_AREA * found.sum() else found & False
+    enough = SPECK_AREA * min(found.sum(), 3 * largest)  # a page has many
+    return found if len(left) and left[:, 4].max() > enough else found & False
 
 
 def not_specks(labels, stats):

@@ -277,6 +277,16 @@ def test_a_weak_stroke_beside_a_deep_one_is_ink_too(character, weak):
     assert difference(image, reference(character)) < 0.15
 
 
+@pytest.mark.parametrize("character", ["2", "5", "H"])
+@pytest.mark.parametrize("rows", [slice(0, 12), slice(60, 75), slice(130, 150)])
+def test_a_short_thin_weak_stroke_is_ink_too(character, rows):
+    """A paint program's paper is so clean that it hides none."""
+    coverage = draw(character, 150, 1.5)
+    coverage[rows] *= 0.3
+    picture = flat(paint(place(coverage, 400, 400), ink=(0, 0, 200), paper=(255, 255, 255)))
+    assert difference(to_emnist(picture), reference(character, 1.5)) < 0.3
+
+
 @pytest.mark.parametrize("character", ["2", "a", "K"])
 def test_a_soft_shadow_beside_a_character_is_no_weak_ink(character):
     coverage = place(draw(character, 150), 300, 300)
@@ -393,6 +403,20 @@ def test_ruled_lines_are_dropped(character, lean):
     coverage = place(draw(character, 200), 500, 600)[..., None]
     picture = photograph(colours * (1 - coverage) + 40 * coverage)
     assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a", "E"])
+@pytest.mark.parametrize("above", [10, 25, 45])
+@pytest.mark.parametrize("squared", [False, True])
+def test_a_small_character_on_a_whole_ruled_page(character, above, squared):
+    """All lines together are far larger than it is; near it they no longer reach the edges."""
+    colours = np.full((1200, 900, 3), 240, np.float32)
+    colours[above % 60 :: 60] = colours[above % 60 + 1 :: 60] = (210, 170, 120)
+    if squared:
+        colours[:, 20::60] = colours[:, 21::60] = (210, 170, 120)
+    coverage = place(draw(character, 50), 1200, 900, 594, 400)[..., None]
+    picture = photograph(colours * (1 - coverage) + 40 * coverage, noise=3)
+    assert difference(to_emnist(picture), reference(character)) < 0.25
 
 
 def test_a_forms_cell_is_dropped():
