@@ -296,6 +296,20 @@ def test_a_soft_shadow_beside_a_character_is_no_weak_ink(character):
     assert difference(image, reference(character)) < 0.15
 
 
+@pytest.mark.parametrize("character", ["2", "K", "8", "a", "g"])
+@pytest.mark.parametrize("width", [4, 5])
+@pytest.mark.parametrize("size", [60, 200])
+@pytest.mark.parametrize("light", [False, True])
+def test_a_fat_character_cut_out_flush(character, width, size, light):
+    """There is more ink than paper."""
+    coverage = draw(character, size, width)
+    across, down = (np.flatnonzero((coverage > 0.5).any(axis=axis)) for axis in (0, 1))
+    coverage = coverage[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
+    colours = [(30,) * 3, (240,) * 3][:: -1 if light else 1]
+    image = to_emnist(flat(paint(coverage, *colours)))
+    assert difference(image, reference(character, width)) < TOLERANCE_SMALL
+
+
 @pytest.mark.parametrize("width", [7, 9])
 @pytest.mark.parametrize("character", ["2", "E", "K", "5", "8"])
 def test_a_brush_so_fat_that_it_fills_the_loops(character, width):
