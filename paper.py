@@ -4,8 +4,8 @@
     sign = ink_side(channel - light, light, None)
     paper = sign * without_ink(sign * (channel - light), large=True) + light
 
-All of it in a channel of the picture made small, (h, w) float32. The numbers were chosen on glyphs
-drawn on simulated paper.
+Nearly all of it in a channel of the picture made small, (h, w) float32. The numbers were chosen on
+glyphs drawn on simulated paper.
 """
 
 import cv2
@@ -70,6 +70,33 @@ def _level_blots(wide, channel):
         inside = part & (wide > base + 0.9 * depth)
         if quantile((channel - wide)[inside], 0.95) < MIN_CONTRAST:
             wide[part] = base
+
+
+def margin_of(picture):
+    """The paper that a glyph cut out closely needs around it, for `cv2.copyMakeBorder`; or None.
+
+    There may be more ink than paper then. Only where most pixels are of two levels, and most of the
+    rim, but of no side all, is of one; the green channel stands for all.
+
+    Args:
+        picture: (height, width, 3) uint8, BGR.
+    """
+    height, width = picture.shape[:2]
+    step = max(1, min(height, width) // 64)
+    some = picture[::step, ::step, 1].ravel().astype(np.float32)
+    levels = quantile(some, 0.02), quantile(some, 0.98)
+    around = (levels[1] - levels[0]) / 4
+    shares = [np.count_nonzero(abs(some - level) < around) / len(some) for level in levels]
+    if sum(shares) < 0.8 or max(shares) > 0.8:
+        return None
+    sides = picture[0], picture[-1], picture[:, 0], picture[:, -1]
+    for level, share in zip(levels, shares):
+        papers = [abs(side[:, 1] - level) < around for side in sides]
+        paper = np.concatenate(papers)
+        if 0.2 < share < 0.6 and paper.mean() > 0.55 and not any(map(np.all, papers)):
+            colour = np.median(np.concatenate(sides)[paper], axis=0).tolist()
+            return *[max(2, max(height, width) // 20)] * 4, cv2.BORDER_CONSTANT, None, colour
+    return None
 
 
 def light_on(channel):
