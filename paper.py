@@ -75,8 +75,8 @@ def _level_blots(wide, channel):
 def margin_of(picture):
     """The paper that a glyph cut out closely needs around it, for `cv2.copyMakeBorder`; or None.
 
-    There may be more ink than paper then. Only where most pixels are of two levels, and most of the
-    rim, but of no side all, is of one; the green channel stands for all.
+    There may be more ink than paper then. Only where most pixels are of two levels and most of the
+    rim is of one, with the other at all four sides; the green channel stands for all.
 
     Args:
         picture: (height, width, 3) uint8, BGR.
@@ -89,12 +89,14 @@ def margin_of(picture):
     shares = [np.count_nonzero(abs(some - level) < around) / len(some) for level in levels]
     if sum(shares) < 0.8 or max(shares) > 0.8:
         return None
-    sides = picture[0], picture[-1], picture[:, 0], picture[:, -1]
+    rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    deep = 1 + max(height, width) // 50  # a soft rim's first pixels are as good as paper
+    sides = picture[:deep], picture[-deep:], picture[:, :deep], picture[:, -deep:]
     for level, share in zip(levels, shares):
-        papers = [abs(side[:, 1] - level) < around for side in sides]
-        paper = np.concatenate(papers)
-        if 0.2 < share < 0.6 and paper.mean() > 0.55 and not any(map(np.all, papers)):
-            colour = np.median(np.concatenate(sides)[paper], axis=0).tolist()
+        paper = abs(rim[:, 1] - level) < around
+        touched = all((abs(side[..., 1] - level) > around).any() for side in sides)
+        if 0.2 < share < 0.6 and paper.mean() > 0.55 and touched:
+            colour = np.median(rim[paper], axis=0).tolist()
             return *[max(2, max(height, width) // 20)] * 4, cv2.BORDER_CONSTANT, None, colour
     return None
 

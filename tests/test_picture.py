@@ -300,10 +300,11 @@ def test_a_soft_shadow_beside_a_character_is_no_weak_ink(character):
 @pytest.mark.parametrize("width", [4, 5])
 @pytest.mark.parametrize("size", [60, 200])
 @pytest.mark.parametrize("light", [False, True])
-def test_a_fat_character_cut_out_flush(character, width, size, light):
+@pytest.mark.parametrize("rim", [0.05, 0.5])
+def test_a_fat_character_cut_out_flush(character, width, size, light, rim):
     """There is more ink than paper."""
     coverage = draw(character, size, width)
-    across, down = (np.flatnonzero((coverage > 0.5).any(axis=axis)) for axis in (0, 1))
+    across, down = (np.flatnonzero((coverage > rim).any(axis=axis)) for axis in (0, 1))
     coverage = coverage[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     colours = [(30,) * 3, (240,) * 3][:: -1 if light else 1]
     image = to_emnist(flat(paint(coverage, *colours)))
