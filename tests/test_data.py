@@ -345,6 +345,52 @@ def test_each_augmentation_moves_an_image_a_little_and_never_mirrors_it(change):
         assert likeness(plain, image) > likeness(mirrored, image)
 
 
+def places(**changes):
+    """Where the pixels of 256 images are read, (x and y, 256, 28, 28): two ramps tell."""
+    ramp = np.tile(np.arange(28, dtype=np.float32) / 27, (28, 1))
+    ramps = [np.repeat(image[None, ..., None], 256, axis=0) for image in (ramp, ramp.T)]
+    return 27 * np.stack([augment(images, (1, 2), **changes)[..., 0] for images in ramps])
+
+
+def test_augmentation_turns_slants_and_stretches_as_far_as_it_says():
+    def steps(**changes):
+        """How far the place moves a column and a row: ((x, y), (x, y)), each (256,)."""
+        middle = places(**changes)[:, :, 13:15, 13:15]
+        return middle[:, :, 0, 1] - middle[:, :, 0, 0], middle[:, :, 1, 0] - middle[:, :, 0, 0]
+
+    (cos, sin), down = steps(rotation=15)
+    np.testing.assert_allclose(down, (-sin, cos), atol=1e-4)
+    np.testing.assert_allclose(cos**2 + sin**2, 1, atol=1e-4)
+    across, (slant, straight) = steps(shear=0.25)
+    np.testing.assert_allclose(across[0], 1, atol=1e-4)
+    np.testing.assert_allclose((across[1], straight - 1), 0, atol=1e-4)
+    (wide, askew), (also_askew, high) = steps(scale=0.15)
+    np.testing.assert_allclose((askew, also_askew), 0, atol=1e-4)
+    assert abs(np.corrcoef(wide, high)[0, 1]) < 0.3  # each side in its own way
+    for amounts, most in (
+        (np.degrees(np.arctan2(sin, cos)), 15),
+        (slant, 0.25),
+        (wide - 1, 0.15),
+        (high - 1, 0.15),
+    ):
+        assert -most * 1.001 < amounts.min() < -0.95 * most
+        assert 0.95 * most < amounts.max() < most * 1.001
+
+
+def test_augmentation_bends_and_moves_each_axis_in_its_own_way():
+    bend = (places(elastic=0.7) - places())[:, :, 4:24, 4:24]
+    assert 0.45 < bend.std() < 0.75 and abs(bend.mean()) < 0.05
+    moved = (places(shift=2) - places())[:, :, 14, 14]
+    for x, y in (bend.reshape(2, -1), moved):
+        assert abs(np.corrcoef(x, y)[0, 1]) < 0.2
+
+
+def test_augmentation_reads_black_outside_of_an_image():
+    moved = augment(np.ones((64, 28, 28, 1), np.float32), (1, 2), shift=2).numpy()[..., 0]
+    for edge in (moved[:, 0], moved[:, -1], moved[:, :, 0], moved[:, :, -1]):
+        assert edge[:, 4:-4].max(axis=1).min() < 0.01
+
+
 def test_augmentation_draws_strokes_thicker_and_thinner():
     images = np.repeat(an_f(), 64, axis=0)
     ink = augment(images, (1, 2), stroke=1).numpy().sum(axis=(1, 2, 3))
