@@ -45,7 +45,8 @@ def test_five_percent_are_held_out_for_validation(emnist):
     assert "5 %" in emnist.held_out
 
 
-def test_loading_twice_gives_the_same_order(emnist, emnist_dir):
+def test_loading_twice_gives_the_same_order(emnist, emnist_dir, monkeypatch):
+    monkeypatch.setattr(data, "READ_BATCH", 100)  # and in parts, as a larger set is read
     again = data.load("emnist", emnist_dir)
     np.testing.assert_array_equal(again.train[0], emnist.train[0])
     assert again.fingerprint() == emnist.fingerprint()
@@ -280,7 +281,8 @@ def test_a_variable_first_step_is_looked_at_when_an_iteration_begins(emnist):
     assert not np.array_equal(at_0, at_7)
 
 
-def test_images_stay_with_their_labels(emnist):
+def test_images_stay_with_their_labels(emnist, monkeypatch):
+    monkeypatch.setattr(data, "READ_BATCH", 100)  # in parts, as a larger set is held
     known = {image.tobytes(): label for image, label in zip(*emnist.train)}
     batches = data.training_batches(emnist.train, 32, seed=1, first_step=0).take(20)
     for images, labels in batches.as_numpy_iterator():
