@@ -73,13 +73,16 @@ def test_the_order_is_that_of_tfds_load(emnist_builder, tmp_path):
     np.testing.assert_array_equal(loaded.train[1], labels)
 
 
-def stored(folder, features, example, count=20, **options):
-    """Prepares "my_letters" as users do, with so many examples to train on."""
+def stored(folder, features, example, count=20, validation=0, **options):
+    """Prepares "my_letters" as users do: so many examples to train on, then some to validate on."""
+    splits = {"train": range(count), "validation": range(count, count + validation)}
     tfds.dataset_builders.store_as_tfds_dataset(
         name="my_letters",
         version="1.0.0",
         features=tfds.features.FeaturesDict(features),
-        split_datasets={"train": ((k, example(k)) for k in range(count))},
+        split_datasets={
+            name: [(k, example(k)) for k in some] for name, some in splits.items() if some
+        },
         data_dir=folder,
         **options,
     )
@@ -101,6 +104,15 @@ def test_a_set_of_one_s_own_is_loaded(tmp_path):
     assert loaded.characters == ["x", "y"]
     assert len(loaded.train[1]) == 19 and len(loaded.validation[1]) == 1
     np.testing.assert_array_equal(loaded.train[0][:, 0, 0, 0] % 2, loaded.train[1])
+
+
+def test_a_set_s_own_validation_split_is_validated_on(tmp_path):
+    """And it may be stored in order then: nothing is held out of the end."""
+    stored(tmp_path, IMAGE_AND_CLASS, numbered, validation=5, disable_shuffling=True)
+    loaded = data.load("my_letters", tmp_path)
+    assert loaded.train[0][:, 0, 0, 0].tolist() == [*range(20)]
+    assert loaded.validation[0][:, 0, 0, 0].tolist() == [*range(20, 25)]
+    assert loaded.held_out == "its own validation split"
 
 
 def test_too_few_images_to_hold_some_out_are_one_line(tmp_path):
