@@ -1,5 +1,6 @@
 """The data: EMNIST through TFDS's real builder, upright; order and augmentation by (seed, step)."""
 
+import json
 import os
 import re
 import shutil
@@ -113,6 +114,17 @@ def test_a_set_s_own_validation_split_is_validated_on(tmp_path):
     assert loaded.train[0][:, 0, 0, 0].tolist() == [*range(20)]
     assert loaded.validation[0][:, 0, 0, 0].tolist() == [*range(20, 25)]
     assert loaded.held_out == "its own validation split"
+
+
+def test_a_set_says_itself_what_its_images_and_labels_are_called(tmp_path):
+    names = {"glyph": "image", "kind": "label"}
+    features = {name: IMAGE_AND_CLASS[usual] for name, usual in names.items()}
+    stored(tmp_path, features, lambda k: {name: numbered(k)[names[name]] for name in names})
+    (path,) = tmp_path.rglob("dataset_info.json")
+    keys = {"tuple": {"items": [{"featureKey": name} for name in names]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"supervisedKeys": keys}))
+    images, labels = data.load("my_letters", tmp_path).train
+    np.testing.assert_array_equal(images[:, 0, 0, 0] % 2, labels)
 
 
 def test_too_few_images_to_hold_some_out_are_one_line(tmp_path):
