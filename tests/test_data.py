@@ -127,6 +127,17 @@ def test_a_set_says_itself_what_its_images_and_labels_are_called(tmp_path):
     np.testing.assert_array_equal(images[:, 0, 0, 0] % 2, labels)
 
 
+def test_prepared_data_that_lacks_some_images_is_damaged(tmp_path):
+    stored(tmp_path, IMAGE_AND_CLASS, numbered)
+    (path,) = map(str, tmp_path.rglob("*.tfrecord*"))
+    records = [*tf.data.TFRecordDataset(path).as_numpy_iterator()]
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in records[:17]:
+            writer.write(record)
+    with pytest.raises(data.DataError, match=r"damaged, split train\[:95%\]: 17 of 19 images"):
+        data.load("my_letters", tmp_path)
+
+
 def test_too_few_images_to_hold_some_out_are_one_line(tmp_path):
     stored(tmp_path, IMAGE_AND_CLASS, numbered, count=3)
     with pytest.raises(data.DataError, match="^my_letters/1.0.0: too few images: none is left for"):
