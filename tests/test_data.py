@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -277,6 +278,12 @@ def test_images_of_another_size_are_refused_before_they_are_downloaded(tmp_path)
     with pytest.raises(data.DataError, match=r"^cifar10: its images are \(32, 32, 3\)"):
         data.load("cifar10", tmp_path)
     assert not [*tmp_path.rglob("*.*")]
+
+
+def test_other_images_or_labels_have_another_fingerprint(emnist):
+    images, labels = emnist.train
+    for others in ((255 - images, labels), (images, labels[::-1].copy())):
+        assert replace(emnist, train=others).fingerprint() != emnist.fingerprint()
 
 
 def test_each_pass_takes_every_image_once_in_another_order(emnist):
