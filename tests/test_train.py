@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import conftest
+import keras
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -744,6 +745,55 @@ def test_a_short_run_has_weaker_augmentation(emnist_dir, tmp_path, monkeypatch):
     assert augmentation == {
         name: pytest.approx(weaker * largest) for name, largest in mytrain.AUGMENTATION.items()
     }
+
+
+def small_network(**changes):
+    """A network of 4 numbers to 3 classes, compiled for 100 steps."""
+    layers = keras.layers
+    network = keras.Sequential(
+        [layers.Input((4,)), layers.BatchNormalization(), layers.Dense(3, "softmax")]
+    )
+    known = {"warm_up": 0.1, "weight_decay": 0.0, "smoothing": 0.0, "averaged": 0.5}
+    recipe.compile_network(network, 0.01, 100, **(known | changes))
+    network.optimizer.build(network.trainable_variables)
+    return network
+
+
+def test_the_learning_rate_rises_and_then_falls_to_zero():
+    optimizer = small_network().optimizer
+    rates = []
+    for step in (0, 5, 10, 55, 100):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    assert rates == pytest.approx([0, 0.005, 0.01, 0.005, 0], abs=1e-8)
+
+
+def test_kernels_decay_and_nothing_else_does():
+    network = small_network(weight_decay=0.5)
+    variables = network.trainable_variables
+    for variable in variables:
+        variable.assign(np.ones(variable.shape))
+    network.optimizer.iterations.assign(10)  # where the learning rate is the highest
+    network.optimizer.apply([np.zeros(variable.shape, np.float32) for variable in variables])
+    left = {variable.name: float(np.mean(variable)) for variable in variables}
+    decayed = {"gamma": 1, "beta": 1, "kernel": 1 - 0.01 * 0.5, "bias": 1}
+    assert left == pytest.approx(decayed, abs=1e-6)
+
+
+@pytest.mark.parametrize(("averaged", "steps"), [(0.5, 50), (0.01, 10), (100, 1000)])
+def test_the_average_looks_back_on_a_share_of_the_steps(averaged, steps):
+    optimizer = small_network(averaged=averaged).optimizer
+    assert optimizer.use_ema and optimizer.ema_momentum == pytest.approx(1 - 1 / steps)
+
+
+def test_what_is_scored_and_kept_is_the_average_of_the_weights(whole):
+    _, arrays = newest_state(whole)
+    assert newest_state(whole)[0]["best"]["epoch"] == SETTINGS["epochs"]
+    best = best_network(whole).get_weights()
+    network, others = arrays[: len(best) + 1], arrays[len(best) + 1 :]  # dropout's seed is one
+    for weights in best:
+        assert not any(np.array_equal(weights, array) for array in network)
+        assert any(np.array_equal(weights, array) for array in others)  # the optimizer's
 
 
 def test_the_loss_smooths_the_labels(whole, emnist_dir):
