@@ -422,6 +422,12 @@ def test_no_whole_state_left_is_refused_and_nothing_is_touched(copy):
     assert (run_folder(copy) / "best.weights.h5").read_bytes() == best
 
 
+def test_best_weights_that_are_gone_are_named(copy, capsys):
+    (run_folder(copy) / "best.weights.h5").unlink()
+    assert resume.read_state(run_folder(copy)).best is None
+    assert "best.weights.h5: gone" in capsys.readouterr().out
+
+
 def test_damaged_best_weights_are_named(copy, capsys):
     damage_bit(run_folder(copy) / "best.weights.h5")
     damaged = (run_folder(copy) / "best.weights.h5").read_bytes()
