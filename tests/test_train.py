@@ -375,7 +375,12 @@ def damage_bit(path):
     path.write_bytes(content)
 
 
-DAMAGES = [damage_nothing_left, damage_empty, damage_cut, damage_bit]
+def damage_other(path):
+    """Whole, but of the state before."""
+    shutil.copy(sorted(path.parent.glob(f"state-*{path.suffix}"))[0], path)
+
+
+DAMAGES = [damage_nothing_left, damage_empty, damage_cut, damage_bit, damage_other]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -388,6 +393,8 @@ def test_a_damaged_state_gives_way_to_the_one_before(copy, capsys, damage, end):
     assert state.epoch == 1
     if (damage, end) != (damage_nothing_left, "json"):  # without its .json it never was
         assert newest.stem in capsys.readouterr().out
+    left = [path.suffix for path in folder.glob(f"{newest.stem}*")]
+    assert {*left} <= {".damaged"}, "it would be written over"
 
 
 def test_after_damage_the_run_ends_the_same(copy, whole, emnist_dir):
