@@ -255,6 +255,21 @@ def test_a_copy_goes_on_without_the_original_s_curves(emnist_dir, tmp_path, caps
     assert curves(tmp_path) == longer
 
 
+def test_a_run_that_was_moved_is_no_copy(tmp_path):
+    folder, logs = tmp_path / "LeNet", tmp_path / "tblogs"
+    (logs / "train").mkdir(parents=True)
+    folder.mkdir()
+    events = logs / "train" / "events.out.tfevents.1"
+    events.write_bytes(b"some")
+    sizes, place = resume.log_sizes(logs), resume.place(folder, logs)
+    state = resume.State({}, {}, log_name="", epochs=1, log_sizes=sizes, place=place)
+    moved = folder.rename(tmp_path / "moved")
+    assert not resume.is_copy(moved, logs, state)
+    events.write_bytes(b"and more, which only the original can have written")
+    assert resume.is_copy(moved, logs, state)
+    assert not resume.is_copy(moved.rename(folder), logs, state)
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what is loaded")
 def test_ctrl_c_while_tensorflow_is_loaded_is_one_line(tmp_path):
     run = subprocess.Popen(command(checkpoint_dir=tmp_path), stderr=subprocess.PIPE, text=True)
