@@ -366,6 +366,14 @@ def test_fresh_moves_the_old_run_aside(copy, emnist_dir):
     assert newest_state(copy)[0]["epoch"] == 1
 
 
+def test_fresh_moves_nothing_where_nothing_is(tmp_path, capsys):
+    with resume.open_folder(tmp_path / "LeNet"):
+        pass
+    assert resume.move_aside(tmp_path / "LeNet") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["LeNet"]
+    assert capsys.readouterr().out == ""
+
+
 def test_fresh_moves_nothing_when_the_data_cannot_be_had(copy, emnist_dir):
     with pytest.raises(mytrain.data.DataError):
         mytrain.train(**settings(emnist_dir, copy, dataset="no_such_set", fresh=True))
