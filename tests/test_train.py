@@ -189,6 +189,41 @@ def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir,
     assert not list(run_folder(tmp_path).glob("*.part"))
 
 
+def test_stopped_at_an_epoch_s_last_step_it_ends_with_the_epoch(emnist_dir, tmp_path, monkeypatch):
+    step_done = saving.Recorder.on_train_batch_end
+
+    def struck(self, batch, logs=None):
+        self.signal_number = signal.SIGTERM if batch == 1 else None
+        step_done(self, batch, logs)
+
+    monkeypatch.setattr(saving.Recorder, "on_train_batch_end", struck)
+    with pytest.raises(saving.Stopped):
+        mytrain.train(**settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2})))
+    state, _ = newest_state(tmp_path)
+    assert (state["epoch"], state["step"], len(state["history"])) == (1, 0, 1)
+
+
+def test_a_second_signal_stops_at_once_and_then_they_are_as_before(tmp_path, capfd):
+    before = signal.getsignal(signal.SIGTERM)
+    recorder = saving.Recorder(tmp_path, tmp_path, None)
+    with pytest.raises(saving.Stopped), recorder.catching_signals():
+        signal.raise_signal(signal.SIGTERM)
+        assert recorder.signal_number == signal.SIGTERM
+        assert "Stopping after this step" in capfd.readouterr().err
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+@pytest.mark.parametrize(("handler", "heard"), [(signal.SIG_IGN, False), (signal.SIG_DFL, True)])
+def test_a_lost_connection_is_heard_unless_nohup_ignores_it(handler, heard):
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        assert (signal.SIGHUP in saving.stopping_signals()) == heard
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_finished_run_says_so_and_more_epochs_go_on(copy, emnist_dir, capsys):
     assert mytrain.train(**settings(emnist_dir, copy)) == 0
     output = capsys.readouterr().out
