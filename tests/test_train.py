@@ -619,6 +619,15 @@ def test_not_a_number_stops_and_keeps_the_last_good_state(emnist_dir, tmp_path, 
     assert all(np.isfinite(array).all() for array in arrays)
 
 
+def test_a_weight_that_is_no_number_is_not_saved(tmp_path):
+    """A step can make it, with a loss that was one."""
+    arrays = [np.ones(3), np.array([1, np.inf])]
+    state = resume.State({"steps_per_epoch": 1}, {}, log_name="", epochs=1, arrays=arrays)
+    with pytest.raises(saving.NotFinite):
+        saving.Recorder(tmp_path, tmp_path, state).save()
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_failing_disk_is_told_and_harms_nothing(whole, emnist_dir, tmp_path):
     """A limit on the size of files stands for the full disk: some fit, the states do not."""
     limited = pytest.importorskip("resource", reason="limits are a Unix thing")
