@@ -224,7 +224,10 @@ def test_a_lost_connection_is_heard_unless_nohup_ignores_it(handler, heard):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_finished_run_says_so_and_more_epochs_go_on(copy, emnist_dir, capsys):
+def test_a_finished_run_says_so_and_more_epochs_go_on(copy, emnist_dir, capsys, monkeypatch):
+    precision = newest_state(copy)[0]["settings"]["precision"]
+    other = "mixed_bfloat16" if precision == "float32" else "float32"
+    monkeypatch.setattr(mytrain.devices, "precision", lambda: other)  # on another machine
     assert mytrain.train(**settings(emnist_dir, copy)) == 0
     output = capsys.readouterr().out
     assert "Finished: 2 epochs" in output and "more --epochs than 2" in output
@@ -248,6 +251,12 @@ def test_other_settings_are_refused_with_both_values(copy, emnist_dir, name, val
     before = newest_state(copy)[0]["settings"][name]
     assert name in message and str(before) in message and str(value) in message
     assert "\n" not in message
+
+
+def test_another_recipe_is_refused(copy, emnist_dir, monkeypatch):
+    monkeypatch.setitem(mytrain.RECIPE, "weight_decay", 0.25)
+    with pytest.raises(resume.ResumeError, match=r"recipe .*, this start .*'weight_decay': 0\.25"):
+        mytrain.train(**settings(emnist_dir, copy))
 
 
 def test_fewer_epochs_than_planned_are_refused(copy, emnist_dir):
@@ -365,6 +374,11 @@ def test_a_finished_run_without_a_test_split_is_left_as_it_is(tmp_path):
     before = best.stat().st_mtime_ns
     assert mytrain.train(**brief) == 0
     assert best.stat().st_mtime_ns == before
+
+    shutil.rmtree(tmp_path / "my_letters")  # and made again, of other pictures
+    stored(tmp_path, IMAGE_AND_CLASS, lambda k: numbered(k + 2), count=200)
+    with pytest.raises(resume.ResumeError, match="data_fingerprint"):
+        mytrain.train(**brief)
 
 
 def test_a_test_split_that_comes_later_is_scored_then(emnist_dir, tmp_path, monkeypatch, capsys):
