@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -682,6 +683,21 @@ def test_a_bad_option_is_refused_before_anything_is_touched(name, value, tmp_pat
     assert end.value.code == 2
     assert name in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_a_signal_before_training_begins_stops_it(monkeypatch):
+    heard = saving.stopping_signals()[1:]
+    before = [signal.getsignal(number) for number in heard]
+    monkeypatch.setattr(sys, "argv", ["mytrain.py", "--help"])
+    try:
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(ROOT / "mytrain.py"), run_name="__main__")
+        for number in heard:
+            with pytest.raises(saving.Stopped):
+                signal.raise_signal(number)
+    finally:
+        for number, handler in zip(heard, before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_help_names_every_option(capsys):
