@@ -26,6 +26,7 @@ from test_data import IMAGE_AND_CLASS, numbered, stored
 import calibration
 import mytrain
 import recipe
+import report
 import resume
 import saving
 from weights import WeightsError
@@ -958,8 +959,14 @@ def test_many_steps_at_once_train_what_single_ones_train(whole, emnist_dir, tmp_
 def test_an_epoch_may_be_steps_taken_at_once(emnist_dir, tmp_path, monkeypatch):
     """It has no speed then: that is counted from the end of the first group."""
     monkeypatch.setattr(mytrain.devices, "has_gpu", lambda: True)
+    monkeypatch.setattr(report, "EVERY", 3)  # steps 3 and 6 are within a group: told at its end
     assert mytrain.train(**settings(emnist_dir, tmp_path, steps_per_epoch=4)) == 0
-    assert [step for step, _ in curves(tmp_path)["train", "epoch_loss"]] == [0, 1]
+    shown = curves(tmp_path)
+    assert [step for step, _ in shown["train", "epoch_loss"]] == [0, 1]
+    for name in ("loss", "accuracy"):
+        assert [step for step, _ in shown["train", f"by_step/{name}"]] == [4, 8]
+    rates = dict(shown["train", "by_step/learning_rate"])
+    assert rates[4] > rates[8] == pytest.approx(0, abs=1e-9) and [*rates] == [4, 8]
 
 
 def test_steps_at_once_fill_an_epoch_and_the_rest_of_one():
