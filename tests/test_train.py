@@ -956,6 +956,23 @@ def test_many_steps_at_once_train_what_single_ones_train(whole, emnist_dir, tmp_
     assert_same_run(tmp_path, whole)
 
 
+def test_the_surest_errors_are_shown_as_what_they_are(emnist_dir, tmp_path, monkeypatch):
+    shown, gallery = [], report.charts.gallery
+
+    def noting(*what):
+        shown.append(what)
+        return gallery(*what)
+
+    monkeypatch.setattr(report.charts, "gallery", noting)
+    assert mytrain.train(**settings(emnist_dir, tmp_path, **BRIEF)) == 0
+    images, labels = mytrain.data.load("emnist", emnist_dir).validation
+    known = {image.tobytes(): label for image, label in zip(images, labels)}
+    ((images, labels, answers, confidences, _),) = shown
+    assert len(images) == report.SHOWN
+    assert [known[image.tobytes()] for image in np.uint8(np.rint(255 * images))] == [*labels]
+    assert (labels != answers).all() and (np.diff(confidences) <= 0).all()
+
+
 def test_an_epoch_may_be_steps_taken_at_once(emnist_dir, tmp_path, monkeypatch):
     """It has no speed then: that is counted from the end of the first group."""
     monkeypatch.setattr(mytrain.devices, "has_gpu", lambda: True)
