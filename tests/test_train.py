@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import conftest
 import keras
@@ -712,6 +714,24 @@ def test_help_names_every_option(capsys):
         assert f"\n{heading}\n" in text
     assert max(map(len, text.splitlines())) <= 80
     assert "None" not in text
+
+
+def test_the_live_line_tells_the_time_left(monkeypatch, capsys):
+    """Steps of a second each; the 13th of 30 in the second of three epochs."""
+    clock = itertools.count()
+    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    console = report.Console(3, 30, 32, SimpleNamespace(epoch=1, step=10))
+    console.live = True
+    console.on_epoch_begin(1)
+    for batch in range(3):
+        console.on_train_batch_end(batch, {"loss": 1.0, "accuracy": 0.5})
+    line = capsys.readouterr().out.split("\r")[-1]
+    assert line.startswith("epoch 2/3  [####------] 13/30  47 s left  loss 1.0000"), line
+
+
+def test_durations_are_said_as_people_say_them():
+    said = [report.duration(seconds) for seconds in (45, 89, 90, 720, 5340, 5400, 12000)]
+    assert said == ["45 s", "89 s", "2 min", "12 min", "89 min", "1 h 30 min", "3 h 20 min"]
 
 
 def test_unknown_data_is_one_line_and_exit_code_1(tmp_path, capsys):
