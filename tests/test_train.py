@@ -393,6 +393,14 @@ def test_a_test_split_that_comes_later_is_scored_then(emnist_dir, tmp_path, monk
         assert mytrain.train(**brief) == 0
     trained, _ = newest_state(tmp_path)
     assert trained["test"] == {}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resume, "write_state", full)
+        assert mytrain.train(**brief) == 1
+    assert "the state was not saved" in capsys.readouterr().out
     assert mytrain.train(**brief) == 0
     assert "  test top 1 " in capsys.readouterr().out
     scored, _ = newest_state(tmp_path)
