@@ -30,6 +30,7 @@ import demo
 import loading
 import model
 import panel
+import weights as weights_file
 
 ROOT = Path(__file__).resolve().parent.parent
 POSIX = os.name == "posix"
@@ -668,6 +669,9 @@ def test_bad_weights_files_are_refused_in_one_line(run, weights, tmp_path):
     for name in ("a.keras", "a.h5", "a.pkl", "saved_model"):
         (tmp_path / name).write_bytes(content)
         assert "only '.weights.h5'" in refusal(run, tmp_path / name)
+    write_sidecar(path)
+    os.truncate(path, weights_file.MAX_WEIGHTS_BYTES + 1)  # sparse
+    assert "bytes cannot be right" in refusal(run, path)
     path.unlink()
     path.mkdir()
     assert "not a file" in refusal(run, path)
@@ -708,6 +712,10 @@ def test_bad_sidecars_are_refused_in_one_line(run, weights, tmp_path):
     for text in ("", "[]", "{", "[" * 100_000, "\xff", '{"model": ' + "9" * 2_000_000 + "}"):
         path.with_name("best.json").write_text(text, "latin-1")
         refusal(run, path)
+    write_sidecar(path)
+    with path.with_name("best.json").open("a") as file:
+        file.write(" " * weights_file.MAX_SIDECAR_BYTES)
+    assert "bytes cannot be right" in refusal(run, path)
     write_sidecar(path, characters=[str(n) for n in range(62)])
     assert "upper" in run("x.png", "--charset", "upper", weights=path)[2][0]
 
@@ -747,6 +755,13 @@ def test_hostile_weights_files_are_refused_before_they_are_read(run, network, tm
     def cycle(file):
         file["layers/again"] = file["layers"]
 
+    def doubled(file):
+        inner = file["layers"]
+        for n in range(14):  # each twice in the next: 2**14 times the layers
+            outer = file.create_group(f"outer{n}")
+            outer["a"] = outer["b"] = inner
+            inner = outer
+
     def renamed(file):
         file.move("layers/dense_1", "layers/other")
 
@@ -756,23 +771,25 @@ def test_hostile_weights_files_are_refused_before_they_are_read(run, network, tm
     def extra_link_elsewhere(file):
         file["link"] = h5py.SoftLink("/layers")
 
-    for harm in (
-        external_link,
-        external_storage,
-        virtual,
-        huge,
-        compressed,
-        strings,
-        cycle,
-        renamed,
-        not_finite,
-        extra_link_elsewhere,
-    ):
+    for harm, reason in {
+        external_link: "links elsewhere",
+        external_storage: "more than plain arrays",
+        virtual: "more than plain arrays",
+        huge: "more than plain arrays",
+        compressed: "more than plain arrays",
+        strings: "more than numbers",
+        cycle: "a damaged HDF5 file",
+        doubled: "too many parts",
+        renamed: "not the weights of",
+        not_finite: "not finite",
+        extra_link_elsewhere: "links elsewhere",
+    }.items():
         path = tmp_path / f"{harm.__name__}.weights.h5"
         network.save_weights(path)
         with h5py.File(path, "r+") as file:
             harm(file)
-        assert path.name in refusal(run, write_sidecar(path))
+        line = refusal(run, write_sidecar(path))
+        assert path.name in line and reason in line
 
 
 def test_whole_models_are_refused_whatever_their_name(run, network, tmp_path):
