@@ -420,6 +420,9 @@ def test_saved_answer_is_the_picture_under_the_character_read(run, tmp_path):
     picture = cv2.imread(str(tmp_path / "in" / "predictions" / "L_my.pic.png"))
     assert np.array_equal(picture, cv2.imread(str(path)))
     assert path.read_bytes() == before
+    with Image.open(tmp_path / "in" / "predictions" / "L_my.pic.png") as answer:
+        answer.load()  # checks what OpenCV passes over
+        assert answer.text == {"demo.py": "L_my.pic.png/my.pic.jpg"}
 
 
 def test_a_png_keeps_its_depth_and_transparency_when_saved(run, tmp_path):
