@@ -466,6 +466,15 @@ def test_second_run_replaces_its_own_answers_only(run, network, tmp_path):
     assert saved(tmp_path / "in") == now
 
 
+def test_an_answer_that_changes_its_case_takes_the_earlier_one_s_place(run, network, tmp_path):
+    write_picture(tmp_path / "in" / "x.png", "L")
+    run("in")
+    lower = relabel(network, tmp_path, model.CHARACTERS.swapcase())
+    for _ in range(2):
+        assert run("in", weights=lower)[0] == 0
+        assert [*saved(tmp_path / "in")] == ["l_x.png"]
+
+
 def test_what_the_user_puts_into_predictions_meanwhile_stays(tmp_path):
     def entry(name, character):
         path = write_picture(tmp_path / name, "L")
