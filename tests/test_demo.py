@@ -386,9 +386,10 @@ def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatc
         write_picture(tmp_path / "in" / f"{number}.png", "L7O"[number % 3])
     monkeypatch.setattr(loading, "BATCH", 5)
     monkeypatch.setattr(demo, "BATCH", 5)
-    sizes = []
+    sizes, all_of_them = [], []
 
     def save_answers(entries, folders):
+        all_of_them.extend(entries)
         sizes.append([entry.image is not None and entry.content != b"" for entry in entries])
         return []
 
@@ -396,9 +397,17 @@ def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatc
     out = run("in")[1]
     assert [LINE.match(line)[2] for line in out[1:-1]] == list("L7O" * 8)[:23]
     assert [len(size) for size in sizes] == [5, 5, 5, 5, 3] and all(map(all, sizes))
+    assert not any(entry.content or entry.image is not None for entry in all_of_them)
     big = [loading.Entry(str(n), content=bytes(81)) for n in range(7)]
     monkeypatch.setattr(loading, "BATCH_BYTES", 2 * 81)
     assert [len(batch) for batch in loading.batches(big)] == [3, 3, 1]
+
+
+def test_a_picture_deleted_before_it_is_shown_is_blank(tmp_path):
+    entry = loading.Entry(str(tmp_path / "gone.png"), readings=(("L", 0.9),))
+    picture, image, readings, *_ = demo.reread(entry)
+    assert (picture == 255).all() and image is None and readings == entry.readings
+    assert demo.sheet([entry]).startswith(answers.PNG_START)
 
 
 # -------------------------------------------------------------------------------- saved answers
