@@ -87,6 +87,16 @@ def test_what_a_worker_fails_at_is_made_here(folder, monkeypatch):
     assert content(loaded(folder)) == expected and len(failed) == 3
 
 
+def test_an_early_end_waits_for_nothing_that_is_not_begun(folder, monkeypatch):
+    begun = []
+    monkeypatch.setattr(loading, "WORKERS", 2)
+    monkeypatch.setattr(loading, "load", lambda file: begun.append(file) or time.sleep(0.1))
+    entries = loading.list_pictures([str(folder)])
+    with pytest.raises(KeyboardInterrupt), loading.converted(entries):
+        raise KeyboardInterrupt
+    assert len(begun) <= 6 < len(entries)
+
+
 def test_threads_where_the_system_has_no_processes(monkeypatch):
     def lacking(*_, **__):
         raise NotImplementedError("no semaphores")
