@@ -20,6 +20,7 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import picture
 from picture import PictureError, convert, decode, read_picture, to_emnist
 
 # --------------------------------------------------------------------------------- drawn glyphs
@@ -753,6 +754,12 @@ def test_a_decompression_bomb_is_refused_before_memory_goes_up(tmp_path):
     assert int(kilobytes) < 20_000  # each of the pictures would have 0.9 to 2.7 GB
 
 
+def test_too_many_pixels_are_refused_also_where_opencv_came_first(monkeypatch):
+    monkeypatch.setattr(picture, "MAX_MEGAPIXELS", 0.008)  # of which OpenCV was not told
+    with pytest.raises(PictureError, match="^too large: more than 0.008 megapixels$"):
+        decode(np.frombuffer(encode(".png", PAGE), np.uint8))
+
+
 def test_names_with_newlines_and_other_scripts(tmp_path):
     lines = [] if os.name == "nt" else ["two\nlines.png"]
     for name in ("héé 手書き.png", " .png", "-x.png", *lines):
@@ -864,7 +871,7 @@ def test_a_damaged_picture_is_read_or_named(kind, random):
 def test_reading_in_threads_gives_the_console_back(tmp_path):
     """Decoders are silenced for the whole process: the last reader must undo it."""
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
-    before = os.fstat(2)
+    before, free = os.fstat(2), next_handle()
 
     def read(_):
         with pytest.raises(PictureError):
@@ -874,6 +881,14 @@ def test_reading_in_threads_gives_the_console_back(tmp_path):
         list(threads.map(read, range(400)))
     after = os.fstat(2)
     assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
+    assert next_handle() <= free, "files are left open"
+
+
+def next_handle():
+    """The number that the next file gets which is opened."""
+    number = os.dup(0)
+    os.close(number)
+    return number
 
 
 def test_a_float_picture_may_shine():
