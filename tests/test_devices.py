@@ -370,6 +370,33 @@ def test_a_batch_that_devices_cannot_share_is_one_line():
         devices.check_batch_size(3, four)
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ([(9, 0), (8, 0)], "mixed_bfloat16"),
+        ([(7, 0), (9, 0)], "mixed_float16"),  # the oldest one decides
+        ([(9, 0), (6, 1)], "float32"),
+        ([(0, 0)], "float32"),
+    ],
+)
+def test_the_oldest_gpu_decides_on_the_precision(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(devices, "_gpus", lambda: capabilities)
+    monkeypatch.setattr(devices, "_capability", lambda gpu: gpu)
+    assert devices.precision() == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("amx_bf16", "mixed_bfloat16"), ("avx512_bf16", "mixed_bfloat16"), ("avx512f", "float32")],
+)
+def test_a_processor_s_instructions_decide_on_the_precision(monkeypatch, tmp_path, flags, expected):
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags} sse2")
+    monkeypatch.setattr(devices, "_gpus", lambda: [])
+    monkeypatch.setattr(devices, "on_jax", lambda: False)
+    monkeypatch.setattr(devices, "Path", lambda _: tmp_path / "cpuinfo")
+    assert devices.precision() == expected
+
+
 def test_a_backend_that_cannot_train_is_one_line(monkeypatch, tmp_path, capsys):
     """PyTorch's, which the tests do not install, would fail at an epoch's end."""
     monkeypatch.setattr(machines.keras.backend, "backend", lambda: "torch")
