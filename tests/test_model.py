@@ -152,8 +152,11 @@ def test_batch_normalization_in_one_pass_is_keras_own(policy):
 
     values = np.random.default_rng(0).normal(2, 3, (32, 8, 8, 16)).astype("float32")
     results = []
-    for kind in (keras.layers.BatchNormalization, BatchNormalization):
-        layer = kind(momentum=0.95, dtype=keras.DTypePolicy(policy))
+    for kind, options in (
+        (keras.layers.BatchNormalization, {"momentum": 0.95}),
+        (BatchNormalization, {}),
+    ):
+        layer = kind(**options, dtype=keras.DTypePolicy(policy))
         layer.build((None, 8, 8, 16))
         layer.gamma.assign(np.linspace(0.5, 2, 16))
         inputs = tf.Variable(values)
@@ -161,6 +164,8 @@ def test_batch_normalization_in_one_pass_is_keras_own(policy):
             outputs = layer(inputs, training=True)
             loss = tf.reduce_sum(tf.cast(outputs, "float32") ** 3)
         gradients = tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+        layer.trainable = False
+        layer(inputs, training=True)
         averages = [layer.moving_mean, layer.moving_variance]
         answers = layer(inputs, training=False)
         results.append([np.float32(x) for x in (outputs, *gradients, *averages, answers)])
