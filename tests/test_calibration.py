@@ -51,6 +51,8 @@ def test_the_calibration_error_by_hand():
     confidences = np.array([0.9, 0.9, 0.5, 0.5])
     right = np.array([True, False, True, True])
     assert calibration.calibration_error(confidences, right) == pytest.approx(0.45)
+    confidences[:2] = 1.0
+    assert calibration.calibration_error(confidences, right) == pytest.approx(0.5)
 
 
 def test_the_log_likelihood_is_that_of_the_labels():
