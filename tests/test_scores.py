@@ -65,6 +65,8 @@ def test_the_confusion_matrix_shows_what_is_confused():
     assert brightness(2, 2) > brightness(0, 1) > brightness(0, 2)  # always, half, never
     red, _, blue = middle(2, 2)
     assert red > blue, "yellow, as RGB"
+    edges = [picture[charts.MARGIN + charts.CELL * k, charts.MARGIN + 1] for k in (1, 2, 3)]
+    assert [bool((edge == 255).all()) for edge in edges] == [True, True, False]  # 0|O|o x
 
 
 @pytest.mark.parametrize("count", [0, 1, 24])
@@ -76,6 +78,13 @@ def test_galleries_take_any_number_of_images(count):
     assert with_words.dtype == plain.dtype == np.uint8
     assert with_words.shape[0] > plain.shape[0] or not count  # words below
     assert with_words.shape[1] == plain.shape[1]
+
+
+def test_a_gallery_says_what_was_read_for_what(monkeypatch):
+    words = []
+    monkeypatch.setattr(charts, "put_text", lambda canvas, text, *_, **__: words.append(text))
+    charts.gallery(np.zeros((2, 28, 28)), [1, 3], [2, 0], [0.994, 0.5], CHARACTERS)
+    assert words == ["o for O  99 %", "0 for x  50 %"]
 
 
 def test_kernels_are_grey_where_they_are_zero():
