@@ -161,3 +161,4 @@ def test_defaults_are_as_told():
         assert float(row.group(1)) == getattr(mytrain, name), name
     for name in model.MODELS:
         assert name in README
+    assert f'"unsure" below a confidence of {100 * demo.UNSURE_BELOW:.0f} %' in README
