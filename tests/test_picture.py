@@ -134,6 +134,16 @@ def test_the_image_has_emnists_framing(character):
     assert 23 <= sides(image, 0.004)[4] <= 26
 
 
+def test_rims_lie_on_pixels_edges_and_are_as_soft_as_emnists():
+    """A square's, drawn 3 px wide: half of a Gaussian of 0.4 px is 0.16 of the pixel beside it."""
+    page = np.full((560, 560, 3), 255, np.uint8)
+    page[80:480, 80:480] = 0
+    page[135:425, 135:425] = 255
+    image = to_emnist(page)
+    for rim in (image[14], image[14, ::-1], image[:, 14], image[::-1, 14]):
+        assert rim[1:5] == pytest.approx([0, 0.16, 0.84, 1], abs=0.035)
+
+
 def test_the_aspect_ratio_is_kept():
     image = reference("i")
     y, x = np.nonzero(image > 0.5)
