@@ -1,6 +1,7 @@
 """loading.py with real files, in real processes and threads."""
 
 import multiprocessing
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,12 @@ def test_processes_make_the_same_of_files_as_threads(folder, monkeypatch):
     by_processes = loaded(folder, lambda: seen.extend(multiprocessing.active_children()))
     assert len(seen) == 2 and not multiprocessing.active_children()
     assert content(by_processes) == content(by_threads)
+
+
+def test_ctrl_c_is_for_the_first_process_alone(monkeypatch):
+    monkeypatch.setattr(loading, "WORKERS", 2)
+    with loading._pool(loading.MANY) as pool:
+        assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
 
 
 def test_dead_workers_lose_nothing(folder, monkeypatch):
