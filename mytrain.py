@@ -14,10 +14,10 @@ import signal
 import sys
 from pathlib import Path
 
-from quiet import quiet_libraries, tell
+from quiet import heeding_ctrl_c, quiet_libraries, tell
 
 try:
-    with quiet_libraries(gpu=True):
+    with quiet_libraries(gpu=True), heeding_ctrl_c():
         import keras
         import tensorflow as tf
 

@@ -1,11 +1,16 @@
-"""Keeps what TensorFlow says of the machine off the console; what went wrong comes through."""
+"""Keeps what TensorFlow says of the machine off the console; what went wrong comes through.
+
+So does Ctrl-C, which its imports may swallow.
+"""
 
 import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 
 _SHOW_ALL = "TF_CPP_MIN_LOG_LEVEL" in os.environ  # the user's own wish
 _REMARK = rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b"
@@ -66,6 +71,35 @@ def quiet_libraries(gpu):
             for line in log:
                 if not remark.match(line):
                     tell(line.decode(errors="replace"), end="", stream=sys.stderr)
+
+
+@contextlib.contextmanager
+def heeding_ctrl_c():
+    """Within it no library swallows Ctrl-C: at its end it is raised once more.
+
+    A module of pybind11's makes an ImportError of it, after which Keras does without that module.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or not _is_main_thread():
+        yield
+        return
+    pressed = []
+
+    def note(signal_number, frame):
+        pressed.append(signal_number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt from None
+
+
+def _is_main_thread():
+    return threading.current_thread() is threading.main_thread()  # others may set no handlers
 
 
 def _redirect_handlers(console, stream):

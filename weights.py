@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from quiet import heeding_ctrl_c
+
 # <model>/best.weights.h5 of the user's trainings, shipped/*.weights.h5
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
@@ -219,7 +221,8 @@ def start_network(weights, about):
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     gc.disable()
     try:
-        return load_network(weights, about)
+        with heeding_ctrl_c():
+            return load_network(weights, about)
     finally:
         gc.freeze()
         gc.enable()

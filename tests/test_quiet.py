@@ -1,11 +1,14 @@
 """What TensorFlow says at its start stays off the console; what a user needs comes through."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+
+from quiet import heeding_ctrl_c
 
 SPEAK = """
 import os, sys
@@ -92,6 +95,21 @@ def test_letters_that_the_console_lacks_are_told_all_the_same():
     line = [sys.executable, "-c", code]
     done = subprocess.run(line, capture_output=True, cwd=ROOT, env=environment)
     assert (done.returncode, done.stderr.strip()) == (0, rb"\u6f22.png")
+
+
+@pytest.mark.parametrize("made_of_it", [None, ImportError])
+def test_ctrl_c_that_a_library_swallows_is_heeded(made_of_it):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), heeding_ctrl_c():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                if made_of_it:
+                    raise made_of_it from None
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("kind", ["gpu", "no gpu"])
