@@ -481,6 +481,12 @@ def test_a_damaged_state_gives_way_to_the_one_before(copy, capsys, damage, end):
     assert {*left} <= {".damaged"}, "it would be written over"
 
 
+def test_a_figure_that_was_altered_is_damage(copy):
+    newest = sorted(run_folder(copy).glob("state-*.json"))[-1]
+    newest.write_text(newest.read_text("utf-8").replace('"seconds": ', '"seconds": 1'), "utf-8")
+    assert resume.read_state(run_folder(copy)).epoch == 1
+
+
 def test_after_damage_the_run_ends_the_same(copy, whole, emnist_dir):
     damage_bit(sorted(run_folder(copy).glob("state-*.npz"))[-1])
     assert mytrain.train(**settings(emnist_dir, copy)) == 0
