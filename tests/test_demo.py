@@ -213,6 +213,8 @@ def test_charset_restricts_and_renormalises(run, tmp_path):
         ("1", pytest.approx(0.25)),
     )
     assert demo.rank(rows, ("O", "0", "1", "a"), "lower") == (("a", 1.0),), "sum 0 is no division"
+    sure = np.array([0, 0, 1, 0], np.float32)  # as emnist/letters, whose first output is not used
+    assert [character for character, _ in demo.rank(sure, ("", "a", "b", "c"))] == ["b", "a", "c"]
 
 
 def test_csv_is_utf8_with_paths_as_given(run, tmp_path):
