@@ -796,6 +796,13 @@ def test_best_weights_that_do_not_reach_the_disk_do_not_stop_a_training(
     assert newest_state(tmp_path)[0]["best"]["epoch"] == 3
 
 
+def test_other_best_weights_are_neither_scored_nor_calibrated():
+    state = resume.State({}, {"temperature": 1.3}, "", epochs=2, test={"top 1": 0.5})
+    state.take_best(2, 0.75, "its digest")
+    assert state.best == {"epoch": 2, "val_accuracy": 0.75, "sha256": "its digest"}
+    assert state.description == {"temperature": 1.0} and state.test is None
+
+
 def test_of_equal_accuracies_the_lower_loss_is_the_best(tmp_path):
     state = resume.State(settings={}, description={}, log_name="", epochs=7)
 
