@@ -162,6 +162,14 @@ def test_it_learns_and_the_best_weights_are_what_was_scored(whole, emnist_dir):
     assert state["test"]["top 1"] == pytest.approx(best_score(whole, emnist_dir), abs=0.02)
 
 
+def test_an_epoch_s_figures_are_of_its_own_steps(whole):
+    _, arrays = newest_state(whole)
+    loss, images, right, images_again = (float(array) for array in arrays[-4:])  # the metrics'
+    assert images == images_again == SETTINGS["steps_per_epoch"] * SETTINGS["batch_size"]
+    last = newest_state(whole)[0]["history"][-1]
+    assert (last["loss"], last["accuracy"]) == pytest.approx((loss / images, right / images))
+
+
 def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir, tmp_path):
     """Every signal at a random moment, then to the end; SIGHUP is a lost connection."""
     if os.name == "nt":
