@@ -1035,6 +1035,27 @@ def test_an_epoch_may_be_steps_taken_at_once(emnist_dir, tmp_path, monkeypatch):
     assert rates[4] > rates[8] == pytest.approx(0, abs=1e-9) and [*rates] == [4, 8]
 
 
+def test_curves_by_step_count_from_the_start_of_the_run(tmp_path, monkeypatch):
+    """Here from step 5 of the second epoch of 10 steps on."""
+    monkeypatch.setattr(report, "EVERY", 4)
+    state = resume.State({"steps_per_epoch": 10}, {"characters": "xyz"}, "", 3, epoch=1, step=5)
+    nothing = np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, int)
+    board = report.TensorBoard(tmp_path / "tblogs" / "LeNet" / "run", state, nothing, None)
+    board.set_model(small_network())
+    board.on_train_begin()
+    board.on_epoch_begin(1)
+    for batch in range(5):
+        board.on_train_batch_end(batch, {"loss": batch, "accuracy": 0.5})
+    board.on_train_end()
+    assert curves(tmp_path)["train", "by_step/loss"] == [(16, 0), (20, 4)]
+
+
+def test_runs_that_begin_in_the_same_second_have_logs_of_their_own(tmp_path):
+    names = {report.new_log_name(tmp_path, "emnist/byclass/3.1.0") for _ in range(3)}
+    assert names == {path.name for path in tmp_path.iterdir()} and len(names) == 3
+    assert all(name.startswith("emnist-byclass_") for name in names)
+
+
 def test_steps_at_once_fill_an_epoch_and_the_rest_of_one():
     for steps, step, expected in [(2000, 0, 10), (469, 0, 7), (2000, 1996, 4), (2000, 7, 1)]:
         assert recipe.steps_at_once(10, steps, step) == expected
