@@ -378,6 +378,15 @@ def test_best_weights_that_just_do_not_fit_do_not_crash(whole, emnist_dir, tmp_p
     assert "the best weights were not saved: File too large" in done.stdout
 
 
+def test_the_best_weights_are_scored_whatever_the_network_holds(copy, emnist_dir):
+    """Here what it began with, since nothing is left to train."""
+    state = resume.read_state(run_folder(copy))
+    expected, state.test = state.test, None
+    resume.write_state(run_folder(copy), state)
+    assert mytrain.train(**settings(emnist_dir, copy)) == 0
+    assert newest_state(copy)[0]["test"] == pytest.approx(expected, abs=0.02)
+
+
 def test_a_finished_run_without_a_test_split_is_left_as_it_is(tmp_path):
     stored(tmp_path, IMAGE_AND_CLASS, numbered, count=200)
     brief = settings(tmp_path, tmp_path, **BRIEF, dataset="my_letters")
