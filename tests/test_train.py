@@ -811,6 +811,10 @@ def test_best_weights_that_do_not_reach_the_disk_do_not_stop_a_training(
     monkeypatch.undo()
     assert mytrain.train(**(brief | {"epochs": 3})) == 0
     assert newest_state(tmp_path)[0]["best"]["epoch"] == 3
+    monkeypatch.setattr(resume, "flush", fail_for_new_weights)
+    monkeypatch.setattr(saving.BestCheckpoint, "_is_better", lambda *_: True)
+    assert mytrain.train(**(brief | {"epochs": 4})) == 1
+    assert newest_state(tmp_path)[0]["best"]["epoch"] == 3
 
 
 def test_other_best_weights_are_neither_scored_nor_calibrated():
