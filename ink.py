@@ -66,15 +66,15 @@ def find_ink(picture):
     Raises:
         NoInk: nothing on it.
     """
-    work, large = _seen(picture)
+    work, large, spotless = _seen(picture)
     sheet = _sheet(work) if large else None
-    found = None if sheet is None else _on_sheet(work, sheet)
+    found = None if sheet is None else _on_sheet(work, spotless, sheet)
     if found is None:
         sheet, margin = None, margin_of(picture)
         if margin is not None:
             picture = cv2.copyMakeBorder(picture, *margin)
-            work, large = _seen(picture)
-        found = _find_ink(work, large)
+            work, large, spotless = _seen(picture)
+        found = _find_ink(work, large, spotless)
     if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
         return _look_closer(picture, *found, sheet)
     return found
@@ -88,10 +88,12 @@ def _seen(picture):
     Returns:
         work: (h, w, 3) float32, BGR in [0, 255]; longer side between WORK_MIN and WORK_MAX pixels.
         large: whether the picture is large enough to tell a soft rim from a sharp one.
+        spotless: whether most pixels are as those beside them, as in a paint program's picture.
     """
     side = max(picture.shape[:2])
-    scale = min(max(side, WORK_MIN), WORK_MAX) / side
-    return resized(picture, scale), side > BACKGROUND_SIDE
+    work = resized(picture, min(max(side, WORK_MIN), WORK_MAX) / side)
+    steps = np.abs(np.diff(work[::5, :, 1], axis=1))
+    return work, side > BACKGROUND_SIDE, np.count_nonzero(steps < 0.01) > 0.6 * steps.size
 
 
 def resized(picture, scale):
@@ -123,11 +125,11 @@ def _look_closer(picture, ink, mask, sheet):
         return ink, mask
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
     near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5)))[y0:y1, x0:x1]
-    work, large = _seen(part)
+    work, large, spotless = _seen(part)
     if sheet is not None:
         work = _without_desk(work, sheet[y0:y1, x0:x1])
     try:
-        return _find_ink(work, large, near)
+        return _find_ink(work, large, spotless, near)
     except NoInk:
         return ink, mask
 
@@ -144,10 +146,10 @@ def _sheet(work):
     return cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
 
 
-def _on_sheet(work, sheet):
+def _on_sheet(work, spotless, sheet):
     """`_find_ink` on the sheet alone; None where that is blank, or goes on beyond its edge."""
     try:
-        ink, mask = _find_ink(_without_desk(work, sheet), True, sheet)
+        ink, mask = _find_ink(_without_desk(work, sheet), True, spotless, sheet)
     except NoInk:
         return None
     return None if (mask & (sheet == 0)).any() else (ink, mask)
@@ -159,11 +161,11 @@ def _without_desk(work, sheet):
     return np.where(inside[..., None], work, np.median(work[inside], axis=0))
 
 
-def _find_ink(work, large, where=None):
+def _find_ink(work, large, spotless, where=None):
     """Finds the character.
 
     Args:
-        work, large: from `_seen`.
+        work, large, spotless: from `_seen`.
         where: (h', w') uint8 of any size, 1 where in the picture ink may be, or None.
 
     Returns:
@@ -173,23 +175,24 @@ def _find_ink(work, large, where=None):
     channels = _channels(work)
     telling = _telling(channels, ALIKE)
     try:
-        return _look(work, large, where, telling)
+        return _look(work, large, spotless, where, telling)
     except NoInk:  # or ink of a faint colour, beside an edge much deeper than it
         every = _telling(channels, 0)
         if len(every) == len(telling):
             raise
-        return _look(work, large, where, every)
+        return _look(work, large, spotless, where, every)
 
 
-def _look(work, large, where, channels):
+def _look(work, large, spotless, where, channels):
     """`_find_ink` in some of the channels."""
     strength, noise = _ink_strength(work, large, channels)
     floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
     if where is not None:
         # Ruled lines are told from strokes while they run from edge to edge.
-        strength[grown(_ruled(strength, _ink_level(strength, floor)), 1)] = 0
+        faint = strength > 0.25 * _ink_level(strength, floor)
+        strength[grown(_ruled(strength, faint), 1)] = 0
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return _character(strength, floor, _is_spotless(work))
+    return _character(strength, floor, spotless)
 
 
 def _character(strength, floor, spotless, separation=SEPARATION, grain=3):
@@ -198,7 +201,7 @@ def _character(strength, floor, spotless, separation=SEPARATION, grain=3):
     Args:
         strength: (h, w) float32, how far each pixel is from the paper; overwritten.
         floor: what is below is never ink.
-        spotless: from `_is_spotless`.
+        spotless: from `_seen`.
         separation: as for `_stands_out`.
         grain: px, the next closing that joins the grains of chalk or crayon where they are many.
 
@@ -211,7 +214,7 @@ def _character(strength, floor, spotless, separation=SEPARATION, grain=3):
         labels, stats = label_pieces(strength > 0.5 * level)
         faint = strength > 0.25 * level  # a line or a frame may be paler than the character
         found = edge_artefacts(labels, stats) | frame(labels, stats)
-        artefacts = _ruled(strength, level) | of_pieces(labels, found)
+        artefacts = _ruled(strength, faint) | of_pieces(labels, found)
         if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
             paler, stats_of_paler = label_pieces(faint)
             artefacts |= of_pieces(paler, frame(paler, stats_of_paler))
@@ -245,18 +248,12 @@ def _character(strength, floor, spotless, separation=SEPARATION, grain=3):
     return ink, grown(kept, 2) & ~others
 
 
-def _ruled(strength, level):
-    """(h, w) bool: ruled lines, be they paler than the character; not its strokes along them."""
-    ruled = lines(strength > 0.25 * level)
+def _ruled(strength, faint):
+    """(h, w) bool: ruled lines among the (h, w) bool `faint`; not the strokes along them."""
+    ruled = lines(faint)
     if ruled.any():
         ruled &= strength < 2 * np.median(strength[ruled])
     return ruled
-
-
-def _is_spotless(work):
-    """Whether most pixels are as those beside them: in a paint program's picture, no photograph."""
-    steps = np.abs(np.diff(work[::5, :, 1], axis=1))
-    return np.count_nonzero(steps < 0.01) > 0.6 * steps.size
 
 
 def _channels(work):
