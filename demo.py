@@ -64,7 +64,7 @@ def predict(model, pictures):
 
     Args:
         model: from `get_model`.
-        pictures: list of uint8 BGR pictures, (height, width, 3) of any size.
+        pictures: list of pictures as OpenCV reads them: uint8 BGR, (height, width, 3) of any size.
 
     Returns:
         Probabilities, float32 (n, 62); another number of classes for other weights.

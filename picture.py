@@ -83,7 +83,7 @@ def decode(data):
     height, width = picture.shape[:2]
     if height * width > MAX_MEGAPIXELS * 10**6:  # cv2 was imported first, without the limit
         raise PictureError(f"too large: more than {MAX_MEGAPIXELS} megapixels")
-    picture = _composited(_eight_bits(picture))
+    picture = _bgr(picture)
     exif = [b.tobytes() for k, b in zip(kinds, blobs) if k == cv2.IMAGE_METADATA_EXIF]
     return _turned(picture, _exif_orientation(exif[0]) if exif else 1)
 
@@ -154,6 +154,11 @@ def _quiet_stderr():
             if _silenced == 0 and _saved is not None:
                 os.dup2(_saved, 2)
                 os.close(_saved)
+
+
+def _bgr(picture):
+    """What OpenCV reads, of any depth, grey or with alpha -> (height, width, 3) uint8 BGR."""
+    return _composited(_eight_bits(picture))
 
 
 def _eight_bits(picture):
@@ -262,7 +267,8 @@ def convert(picture):
     """Converts a picture of one character the way EMNIST was made.
 
     Args:
-        picture: (height, width, 3) uint8, BGR; any size, ink of any colour on any ground.
+        picture: (height, width, 3) uint8, BGR; any size, ink of any colour on any ground. What else
+            `cv2.imread` gives is taken too: grey, with alpha, of another depth.
 
     Returns:
         image: (28, 28) float32 in [0, 1], upright, white ink on black, aspect ratio kept.
@@ -272,7 +278,7 @@ def convert(picture):
         PictureError: nothing on it.
     """
     try:
-        ink, mask = find_ink(picture)
+        ink, mask = find_ink(_bgr(picture))
     except NoInk:
         raise PictureError("blank: no ink found") from None
     labels, stats = label_pieces(mask)
