@@ -26,6 +26,7 @@ from pieces import (
     not_specks,
     of_pieces,
     over,
+    printed_dots,
 )
 from sheet import SHEET_SIDE, find_sheet
 
@@ -208,6 +209,7 @@ def _character(strength, floor, spotless, separation=SEPARATION, grain=3):
     Returns:
         ink, mask: as from `_find_ink`.
     """
+    weakest = (WEAK_SPOTLESS if spotless else WEAK)[2]
     rim = max(2, max(strength.shape) // 50)  # what is left of a dark edge's blur
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = _ink_level(strength, floor)
@@ -218,6 +220,9 @@ def _character(strength, floor, spotless, separation=SEPARATION, grain=3):
         if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
             paler, stats_of_paler = label_pieces(faint)
             artefacts |= of_pieces(paler, frame(paler, stats_of_paler))
+        # Printed dots, however pale: from a paint program's paper they would count as weak ink.
+        palest, stats_of_palest = label_pieces(strength > 0.5 * weakest * level)
+        artefacts |= of_pieces(palest, printed_dots(stats_of_palest))
         if not artefacts.any():
             break
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0

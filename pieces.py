@@ -12,6 +12,9 @@ import numpy as np
 
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
 FRAMED = 0.25  # of a frame's shorter side, the longer one of what is in it, at least
+DOT = 0.15  # of the largest piece's area, a printed dot's at most
+MIN_DOTS, MAX_DOTS = 8, 400  # on a page
+EVEN = 0.8  # of the dots, those as far from the next as most are
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
 STRAY = (0.08, 0.3)  # dirt too: below that share of it, and that share of the rest's side apart
 APART = (0.05, 0.25)  # of a character's longer side: another's part is farther beside it, above it
@@ -98,6 +101,32 @@ def frame(labels, stats):
     hull = cv2.contourArea(cv2.convexHull(places))
     found[outer] = hull > 0.92 * np.prod(cv2.minAreaRect(places)[1])  # a circle has 0.79, a D 0.9
     return found
+
+
+def printed_dots(stats):
+    """(n,) bool: printed dots at even distances, as a journal's or a note app's paper has them.
+
+    They are small, round, of one size, and all around something larger: no dotted letter's.
+    """
+    found = np.zeros(len(stats), bool)
+    w, h, area = stats[:, 2:].T
+    if len(stats) <= MIN_DOTS:  # as a rule
+        return found
+    main = 1 + np.argmax(area[1:])
+    small = (area < DOT * area[main]) & (np.maximum(w, h) < 2 * np.minimum(w, h) + 2)
+    if not small.any():
+        return found
+    ratio = area / np.median(area[small])
+    small &= (ratio > 0.5) & (ratio < 2)  # an i's dot is larger
+    if not MIN_DOTS <= np.count_nonzero(small) <= MAX_DOTS:
+        return found
+    middles = stats[small, :2] + stats[small, 2:4] / 2
+    apart = np.linalg.norm(middles[:, None] - middles, axis=2)
+    np.fill_diagonal(apart, np.inf)
+    nearest = apart.min(axis=1)
+    even = np.abs(nearest - np.median(nearest)) < 0.1 * np.median(nearest) + 1
+    around = np.ptp(middles, axis=0) > stats[main, 2:4]
+    return small if even.mean() > EVEN and around.all() else found
 
 
 def lines(mask):

@@ -445,6 +445,29 @@ def test_a_small_character_on_a_whole_ruled_page(character, above, squared):
     assert difference(to_emnist(picture), reference(character)) < 0.25
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("depth", [0.25, 0.7])
+@pytest.mark.parametrize("spacing", [34, 60])
+def test_printed_dots_are_dropped(character, depth, spacing):
+    """As a journal's paper has them, or a note app's; those that strokes touch stay, as bumps."""
+    coverage = place(draw(character, 170, 2), 420, 380)
+    ground = np.zeros_like(coverage)
+    for y in range(20, 420, spacing):
+        for x in range(15, 380, spacing):
+            cv2.circle(ground, (x, y), spacing // 11, depth, -1, cv2.LINE_AA)
+    image, notes = convert(flat(paint(np.maximum(coverage, ground), paper=(255, 255, 255))))
+    assert difference(image, reference(character, 2)) < 0.45 and notes == []
+
+
+def test_a_dotted_letter_is_no_dotted_paper():
+    coverage = np.zeros((400, 400), np.float32)
+    for angle in np.linspace(0, 2 * np.pi, 13)[:-1]:
+        middle = 200 + 110 * np.array([np.cos(angle), np.sin(angle)])
+        cv2.circle(coverage, middle.astype(int).tolist(), 12, 1, -1, cv2.LINE_AA)
+    image = to_emnist(flat(paint(coverage)))
+    assert cv2.connectedComponents((image > 0.5).astype(np.uint8))[0] - 1 == 12
+
+
 def test_a_forms_cell_is_dropped():
     coverage = place(draw("a", 120), 200, 200)
     coverage[:, :4] = coverage[-5:] = 1
