@@ -18,6 +18,7 @@ EVEN = 0.8  # of the dots, those as far from the next as most are
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
 STRAY = (0.08, 0.3)  # dirt too: below that share of it, and that share of the rest's side apart
 APART = (0.05, 0.25)  # of a character's longer side: another's part is farther beside it, above it
+FAR = 0.3  # of a character's longer side: nothing of it is so far off, but for its dot
 WHOLE = 0.7  # of the height of all there is, a whole character's beside parts of others
 OTHER_AREA = 3  # times the rest's area: a piece at the edge that is no larger is an artefact
 SOLID = 0.3  # of its box's area, a dark corner's: an L or a C that was cut out flush has less
@@ -191,7 +192,7 @@ def cut_off(labels, stats):
 
     They are parts of its neighbours, or of a shadow with a hard edge. Strokes of one character may
     be as far apart as two characters: so the whole one must be larger than any part, and about as
-    high as all together.
+    high as all together. A finger or a pen on the page is farther off, and may be larger.
     """
     height, width = labels.shape
     x, y, w, h, area = stats.T
@@ -200,10 +201,12 @@ def cut_off(labels, stats):
     main = np.argmax(whole * area)
     gaps, side = _gaps(stats, [main])
     aside, above = (gap > share * side for gap, share in zip(gaps, APART))
-    found = ~whole & (aside | above) & (area < area[main])
-    found[0] = False
     high = (y + h)[1:].max() - y[1:].min()
-    return found & (whole.any() and h[main] > WHOLE * high)
+    found = (aside | above) & (area < area[main]) & (h[main] > WHOLE * high)
+    found |= (gaps.max(axis=0) > FAR * side) & (area < OTHER_AREA * area[main]) & ~over(stats, main)
+    found &= ~whole & whole.any()
+    found[0] = False
+    return found
 
 
 def over(stats, main, aside=0.25, high=0.6):

@@ -651,6 +651,19 @@ def test_what_the_edge_cuts_off_is_left_out_beside_a_whole_character(character):
     assert notes == ["left out what the edge cuts off"]
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("thing", ["pen", "finger"])
+def test_a_pen_or_a_finger_on_the_page_is_left_out(character, thing):
+    """Both in from the edge; the pen is longer than the character is high, and has more ink."""
+    page = paint(place(draw(character, 200), 520, 560), paper=(225, 225, 225))
+    if thing == "pen":
+        cv2.line(page, (50, 200), (30, 540), (30, 40, 120), 20, cv2.LINE_AA)
+    else:
+        cv2.ellipse(page, (470, 519), (30, 70), 0, 0, 360, (60, 90, 150), -1, cv2.LINE_AA)
+    image = to_emnist(photograph(page, noise=2))
+    assert difference(image, reference(character)) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", ["2", "8", "e"])
 def test_a_character_in_pieces_is_read_whole_where_the_edge_cuts_one_of_them(character):
     coverage = draw(character, 150)
