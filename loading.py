@@ -156,6 +156,19 @@ def _pool(count):
     return concurrent.futures.ThreadPoolExecutor(WORKERS)
 
 
+@contextlib.contextmanager
+def _without_ctrl_c():
+    """Processes begun within it do not hear Ctrl-C, not even while they import; this one waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_worker():
     """In a process of its own: Ctrl-C is the first one's to see, and with it all end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -181,7 +194,8 @@ def _ahead(pool, entries):
             if job is None:
                 break
             future = None
-            with contextlib.suppress(OSError, ValueError, RuntimeError):  # no process, no thread
+            # OSError and the like: no process, no thread is to be had.
+            with _without_ctrl_c(), contextlib.suppress(OSError, ValueError, RuntimeError):
                 future = pool.submit(_load_all, [entry.file for entry in job])
             waiting.append((job, size, future))
 

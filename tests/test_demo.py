@@ -141,7 +141,7 @@ def bare_environment():
     return kept | {"PYTHONIOENCODING": "utf-8"}
 
 
-def start(folder, *arguments, **options):
+def start(folder, *arguments, environment=None, **options):
     """demo.py as a process of its own, without a display."""
     return subprocess.Popen(
         [sys.executable, str(folder / "demo.py"), *map(str, arguments)],
@@ -149,7 +149,7 @@ def start(folder, *arguments, **options):
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env=bare_environment(),
+        env=bare_environment() | (environment or {}),
         **options,
     )
 
@@ -909,6 +909,19 @@ def test_ctrl_c_ends_without_a_traceback(clone):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err == "stopped\n"
+
+
+@pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
+def test_workers_that_still_import_say_nothing_of_ctrl_c(clone):
+    for copy in range(2 * loading.MANY):
+        shutil.copy(clone / "assets" / "1.png", clone / "assets" / f"copy{copy}.png")
+    everything = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # nothing is kept from the console
+    process = start(clone, "--no-window", environment=everything, start_new_session=True)
+    process.stdout.readline()
+    time.sleep(0.4)
+    os.killpg(process.pid, signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and err.endswith("stopped\n") and "Traceback" not in err
 
 
 @pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
