@@ -859,8 +859,8 @@ def test_every_kind_of_picture_is_read(tmp_path, kind):
 
 def test_whatever_cv2_imread_gives_is_converted():
     grey, alpha = PAGE[..., 0], np.full_like(PAGE[..., 0], 255)
-    for picture in (grey, grey[..., None], np.dstack([PAGE, alpha]), PAGE.astype(np.uint16) << 8):
-        assert (to_emnist(picture) == to_emnist(PAGE)).all()
+    for read in (grey, grey[..., None], np.dstack([PAGE, alpha]), PAGE.astype(np.uint16) << 8):
+        assert (to_emnist(read) == to_emnist(PAGE)).all()
 
 
 @pytest.mark.skipif(not cv2.haveImageWriter("x.avif"), reason="this OpenCV has no AVIF")
