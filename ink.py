@@ -12,7 +12,16 @@ import contextlib
 import cv2
 import numpy as np
 
-from paper import MIN_CONTRAST, ink_side, light_on, margin_of, quantile, without_ink
+from paper import (
+    MIN_CONTRAST,
+    ink_side,
+    light_on,
+    margin_of,
+    quantile,
+    shadows,
+    without_ink,
+    without_shadow,
+)
 from pieces import (
     OTHER_AREA,
     STRAY,
@@ -193,6 +202,8 @@ def _look(work, large, spotless, where, channels):
         faint = strength > 0.25 * _ink_level(strength, floor)
         strength[grown(_ruled(strength, faint), 1)] = 0
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    if max(strength.shape) > WORK_MIN and not spotless:  # enlarged ink may be as soft as a shadow
+        strength = without_shadow(strength, _ink_level(strength, floor))
     return _character(strength, floor, spotless)
 
 
@@ -216,6 +227,7 @@ def _character(strength, floor, spotless, separation=SEPARATION, grain=3):
         labels, stats = label_pieces(strength > 0.5 * level)
         faint = strength > 0.25 * level  # a line or a frame may be paler than the character
         found = edge_artefacts(labels, stats) | frame(labels, stats)
+        found |= shadows(strength, labels, stats, level)
         artefacts = _ruled(strength, faint) | of_pieces(labels, found)
         if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
             paler, stats_of_paler = label_pieces(faint)

@@ -18,6 +18,8 @@ BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower
 SHADOW_WINDOW = 0.12  # of the shorter side: wider than a pen's stroke
 SHARP = 0.25  # of a wide part's depth, its rim's step over 2 % of the picture: less is a shadow
 EVEN = 0.6  # of a note's area, within a quarter of its median; hardly ever of a lamp's light
+STEEP = 0.45  # of what the strength of ink rises at its rim within 9 px, its rise within 3
+SHARP_SHARE = 0.3  # of a piece's rims, the sharp ones: ink has more, a shadow less
 MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 
 
@@ -199,6 +201,69 @@ def _soft_parts(flat):
                 continue
         soft[part] = wide[part]
     return soft
+
+
+def without_shadow(strength, level):
+    """Takes from the ink's strength what a shadow across it adds, a hand's or a phone's.
+
+    Ink's rims are sharp and a shadow's are not: so beside a sharp rim, on its paler side, is paper,
+    in the shadow or not, and elsewhere it is as at the rims next to there.
+
+    Args:
+        strength, level: (h, w) float32, how far each pixel is from the paper, and that of full ink.
+
+    Returns:
+        (h, w) float32; `strength` itself where the paper is even beside nine rims in ten.
+    """
+    sharp, paler = _sharp_rims(strength, 0.4 * level)
+    if np.count_nonzero(paler[sharp] > 0.1 * level) <= 0.1 * np.count_nonzero(sharp):
+        return strength
+    size = [max(1, n // 4) for n in strength.shape[::-1]]
+    known, weight = (
+        cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+        for values in (sharp * paler, sharp.astype(np.float32))
+    )
+    near, far = (
+        [cv2.GaussianBlur(values, (0, 0), sigma) for values in (known, weight)]
+        for sigma in (1.5, 12)
+    )
+    veil = (near[0] + 1e-3 * far[0]) / (near[1] + 1e-3 * far[1] + 1e-12)
+    return np.maximum(strength - cv2.resize(veil, strength.shape[::-1]), 0)
+
+
+def shadows(strength, labels, stats, level):
+    """(n,) bool: pieces that come in from the edge with soft rims, beside ink with sharp ones.
+
+    Args:
+        strength, level: as for `without_shadow`.
+        labels, stats: of its pieces, from `label_pieces`.
+    """
+    height, width = labels.shape
+    x, y, w, h, _ = stats.T
+    large = np.maximum(w, h) > max(height, width) / 8
+    inside = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
+    large[0] = False
+    if not ((large & inside).any() and (large & ~inside).any()):
+        return np.zeros(len(stats), bool)
+    sharp, _ = _sharp_rims(strength, 0.25 * level)
+    rims = (labels > 0) & grown(labels == 0, 2)
+    counts = [np.bincount(labels[some], minlength=len(stats)) for some in (rims, rims & sharp)]
+    soft = counts[1] < SHARP_SHARE * counts[0]
+    return large & ~inside & soft & (large & inside & ~soft).any()
+
+
+def _sharp_rims(strength, least):
+    """Where the strength of ink, (h, w) float32, rises as steeply as at its rims.
+
+    Returns:
+        sharp: (h, w) bool, where it rises by more than `least` within 9 px, by half of that in 3.
+        paler: (h, w) float32, the least within these 9.
+    """
+    around = np.ones((9, 9))
+    paler = cv2.erode(strength, around)
+    rise = cv2.dilate(strength, around) - paler
+    steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    return (rise > least) & (steps > STEEP * rise), paler
 
 
 def quantile(values, share):

@@ -664,6 +664,25 @@ def test_a_pen_or_a_finger_on_the_page_is_left_out(character, thing):
     assert difference(image, reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("shade", ["phone", "fingers"])
+@pytest.mark.parametrize("softness", [7, 14])
+def test_the_shadow_of_a_hand_or_a_phone(character, shade, softness):
+    """Across the character, and beside it."""
+    page = paint(
+        place(draw(character, 200, 2.5), 420, 380), ink=(70, 60, 60), paper=(220, 220, 220)
+    )
+    shadow = np.zeros(page.shape[:2], np.float32)
+    if shade == "phone":
+        cv2.fillPoly(shadow, [np.int32([(150, 190), (290, 160), (370, 460), (230, 490)])], 1)
+    else:
+        for x in (170, 290):
+            cv2.line(shadow, (x, 440), (x - 60, 200), 1, 34)
+    shadow = cv2.GaussianBlur(shadow, (0, 0), softness)
+    picture = photograph(page * (1 - 0.4 * shadow[..., None]), noise=2)
+    assert difference(to_emnist(picture), reference(character, 2.5)) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", ["2", "8", "e"])
 def test_a_character_in_pieces_is_read_whole_where_the_edge_cuts_one_of_them(character):
     coverage = draw(character, 150)
