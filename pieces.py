@@ -100,8 +100,18 @@ def frame(labels, stats):
         return found
     places = np.argwhere(labels == outer).astype(np.float32)
     hull = cv2.contourArea(cv2.convexHull(places))
-    found[outer] = hull > 0.92 * np.prod(cv2.minAreaRect(places)[1])  # a circle has 0.79, a D 0.9
+    rectangular = hull > 0.92 * np.prod(cv2.minAreaRect(places)[1])  # a circle has 0.79, a D 0.9
+    piece = labels == outer
+    piece[[0, -1]] = piece[:, [0, -1]] = True  # where the picture ends, so may the frame
+    found[outer] = rectangular and _closed(piece[y[outer] :, x[outer] :][: h[outer], : w[outer]])
     return found
+
+
+def _closed(piece):
+    """Whether a piece, (h, w) bool, is along all sides of its box; an E around its bar is not."""
+    down, across = (1 + n // 6 for n in piece.shape)
+    sides = piece[:down], piece[-down:], piece[:, :across].T, piece[:, -across:].T
+    return all(side.any(axis=0).mean() > 0.6 for side in sides)
 
 
 def printed_dots(stats):
@@ -180,7 +190,9 @@ def not_specks(labels, stats):
         kept |= dots & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
     small = kept & (area < STRAY[0] * area[main])
     if small.any():
-        dots = over(stats, main, aside=0.6, high=1.5)  # where a hasty hand sets them
+        # Where a hasty hand sets them, and as a dash at most: a staple is thinner.
+        dots = over(stats, main, aside=0.6, high=1.5)
+        dots &= area > 0.2 * stats[:, 2:4].max(axis=1) ** 2
         gaps, side = _gaps(stats, kept & ~small)
         kept &= ~(small & ~dots & (gaps.max(axis=0) > STRAY[1] * side))
     kept[0] = False

@@ -468,6 +468,23 @@ def test_a_dotted_letter_is_no_dotted_paper():
     assert cv2.connectedComponents((image > 0.5).astype(np.uint8))[0] - 1 == 12
 
 
+@pytest.mark.parametrize("end", [180, 230, 300])
+def test_an_e_whose_bar_does_not_touch_it_is_no_frame(end):
+    page = np.full((420, 380, 3), 235, np.uint8)
+    cv2.polylines(page, [np.int32([(270, 100), (110, 100), (110, 320), (270, 320)])], False, 0, 20)
+    cv2.line(page, (150, 210), (end, 210), 0, 20)
+    image = to_emnist(page)
+    assert image[4, 14] > 0.5 and image[14, 6:10].max() > 0.5 and image[23, 14] > 0.5
+
+
+@pytest.mark.parametrize("character", [c for c in GLYPHS if c not in "ij"])  # these have dots
+@pytest.mark.parametrize("slant", [-15, 10])
+def test_a_staple_is_no_dot(character, slant):
+    page = paint(place(draw(character, 200, 2), 560, 520))
+    cv2.line(page, (70, 80), (120, 80 + slant), (60, 60, 60), 5, cv2.LINE_AA)
+    assert difference(to_emnist(flat(page)), reference(character, 2)) < TOLERANCE
+
+
 def test_a_forms_cell_is_dropped():
     coverage = place(draw("a", 120), 200, 200)
     coverage[:, :4] = coverage[-5:] = 1
