@@ -24,7 +24,8 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_MEGAPIXELS * 10**6))
 import cv2
 import numpy as np
 
-from ink import NoInk, find_ink, resized
+from character import NoInk
+from ink import find_ink, resized
 from pieces import box, cut_off, grown, label_pieces, of_pieces, stroke_width
 
 # Reading

@@ -1,4 +1,4 @@
-"""Which pieces of a picture's ink are the character: not an edge, a frame, a ruled line or specks.
+"""What the pieces of a picture's ink are: an edge, a frame, a ruled line, specks, a dot of an i.
 
     labels, stats = label_pieces(mask)
     character = not_specks(labels, stats)

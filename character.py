@@ -1,0 +1,190 @@
+"""Which of all that differs from the paper is the character.
+
+    ink, mask = find_character(strength, floor, spotless)
+
+A dark edge, a form's cell, ruled lines, shadows, printed dots, specks and smudges are left out;
+weak ink beside deep ink and the grains of chalk are kept. The numbers were chosen on glyphs drawn
+on simulated paper.
+"""
+
+import contextlib
+
+import cv2
+import numpy as np
+
+from paper import quantile, shadows
+from pieces import (
+    OTHER_AREA,
+    STRAY,
+    box,
+    dark_corners,
+    edge_artefacts,
+    frame,
+    grown,
+    label_pieces,
+    lines,
+    not_specks,
+    of_pieces,
+    over,
+    printed_dots,
+)
+
+SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
+SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
+FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
+CORNERS = 0.8  # of the ink, dark corners: the rest may be the deepest bits of fainter ink
+SMUDGE = 0.6  # of the main piece's mean strength, another's: paler ones are not ink
+FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from what shines through
+CLEAN = 0.02  # of the ink's level, three quarters of clean paper: less
+# Weak ink on such paper, and on a paint program's, which hides none: how many half px thick it is,
+# what share of the other ink, and what share of its level.
+WEAK, WEAK_SPOTLESS = (2, 0.03, FAINTEST), (1, 0.004, 0.15)
+MAX_GRAIN = 7  # px, sides of the closings that join grains: 3, 5, 7
+MAX_PIECES = 12  # more than this is texture, not a character
+
+
+class NoInk(Exception):
+    """The picture is blank."""
+
+
+def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
+    """The pieces that are the character, of all that differs from the paper.
+
+    Args:
+        strength: (h, w) float32, how far each pixel is from the paper; overwritten.
+        floor: what is below is never ink.
+        spotless: whether it is a paint program's, where most pixels are as those beside them.
+        separation: as for `_stands_out`.
+        grain: px, the next closing that joins the grains of chalk or crayon where they are many.
+
+    Returns:
+        ink: (h, w) float32, coverage in [0, 1], soft at the rims.
+        mask: (h, w) bool, the pieces of the character and their soft rims.
+
+    Raises:
+        NoInk: what there is is paper.
+    """
+    weakest = (WEAK_SPOTLESS if spotless else WEAK)[2]
+    rim = max(2, max(strength.shape) // 50)  # what is left of a dark edge's blur
+    for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
+        level = ink_level(strength, floor)
+        labels, stats = label_pieces(strength > 0.5 * level)
+        faint = strength > 0.25 * level  # a line or a frame may be paler than the character
+        found = edge_artefacts(labels, stats) | frame(labels, stats)
+        found |= shadows(strength, labels, stats, level)
+        artefacts = ruled(strength, faint) | of_pieces(labels, found)
+        if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
+            paler, stats_of_paler = label_pieces(faint)
+            artefacts |= of_pieces(paler, frame(paler, stats_of_paler))
+        # Printed dots, however pale: from a paint program's paper they would count as weak ink.
+        palest, stats_of_palest = label_pieces(strength > 0.5 * weakest * level)
+        artefacts |= of_pieces(palest, printed_dots(stats_of_palest))
+        if not artefacts.any():
+            break
+        strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
+    pieces = not_specks(labels, stats)
+    large = stats[:, 4] > STRAY[0] * (stats[:, 4] * pieces).max()
+    weaker = _weaker_level(strength, level, of_pieces(labels, pieces & large), spotless)
+    if weaker < level:
+        level = weaker
+        labels, stats = label_pieces(strength > 0.5 * level)
+        pieces = not_specks(labels, stats)
+    else:
+        pieces = _as_deep(strength, labels, stats, pieces)
+    kept = of_pieces(labels, pieces)
+    if pieces.sum() > MAX_PIECES and grain <= MAX_GRAIN:
+        closed = cv2.morphologyEx(strength, cv2.MORPH_CLOSE, np.ones((grain, grain)))
+        return find_character(closed, floor, spotless, separation, grain + 2)
+    if pieces.sum() > MAX_PIECES or not _stands_out(strength, kept, separation):
+        raise NoInk
+    corners = dark_corners(labels, stats)
+    if stats[pieces & corners, 4].sum() > CORNERS * stats[pieces, 4].sum():  # is there fainter ink?
+        rest = np.where(grown(of_pieces(labels, corners), 2 * rim), 0, strength)
+        with contextlib.suppress(NoInk):
+            ink, mask = find_character(rest, floor, spotless, 2 * SEPARATION)
+            if OTHER_AREA * np.count_nonzero(ink[mask] > 0.5) > np.count_nonzero(kept):
+                return ink, mask
+    ink = np.clip((strength / level - SOFT[0]) / (SOFT[1] - SOFT[0]), 0, 1)
+    others = grown((labels > 0) & ~kept, 2)
+    return ink, grown(kept, 2) & ~others
+
+
+def ruled(strength, faint):
+    """(h, w) bool: ruled lines among the (h, w) bool `faint`; not the strokes along them."""
+    ruled = lines(faint)
+    if ruled.any():
+        ruled &= strength < 2 * np.median(strength[ruled])
+    return ruled
+
+
+def ink_level(strength, floor):
+    """The strength of full ink: the mean above Otsu's threshold, of what is above `floor`."""
+    values = strength[strength > floor]
+    if values.size == 0:
+        raise NoInk
+    top = values.max()
+    binned = (values * (255 / top)).astype(np.uint8)
+    threshold, _ = cv2.threshold(binned, 0, 255, cv2.THRESH_OTSU)
+    return values[values > threshold * top / 255].mean()
+
+
+def _as_deep(strength, labels, stats, pieces):
+    """(n,) bool: those of `pieces` that are about as deep as the main one, and its dots.
+
+    Paler ones are an eraser's smudges; a dot is small, and so pale in a soft picture.
+    """
+    numbers = np.flatnonzero(pieces)
+    if len(numbers) < 2:
+        return pieces
+    depths = np.zeros(len(pieces))
+    depths[numbers] = [strength[labels == k].mean() for k in numbers]
+    main = np.argmax(depths * stats[:, 4])
+    return pieces & ((depths > SMUDGE * depths[main]) | over(stats, main))
+
+
+def _weaker_level(strength, level, kept, spotless):
+    """The level of weaker ink: a half-transparent brush beside its overlaps, a paler colour.
+
+    It adjoins the other ink, off the edges, on clean paper, is thicker than a ruled line and has
+    sharp rims, as no shadow and no print that shines through has.
+
+    Args:
+        strength, level: (h, w) float32, and its level of full ink.
+        kept: (h, w) bool, the character's large pieces of that level.
+        spotless: as for `find_character`.
+
+    Returns:
+        The weaker level, or `level` where there is no such ink.
+    """
+    paper = strength[::5, ::5]
+    paper = paper[paper <= FAINTEST * level]
+    if len(paper) == 0 or quantile(paper, 0.75) > CLEAN * level:
+        return level
+    spotless &= quantile(paper, 0.9) < CLEAN / 10 * level
+    thickness, share, faintest = WEAK_SPOTLESS if spotless else WEAK
+    half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
+    weak = (half > faintest * level) & ~grown(half > 0.5 * level, 2)  # beyond soft rims
+    labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((thickness, thickness))))
+    x, y, w, h, area = stats.T
+    height, width = half.shape
+    found = (area > share * kept.sum()) & (area < 10 * kept.sum())
+    found &= (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
+    found[0] = False
+    if not (found & (np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0)).any():
+        return level
+    weaker = quantile(half[of_pieces(labels, found)], 0.5)
+    rim = (strength > 0.5 * weaker) & grown(strength <= 0.5 * weaker, 1)
+    rim &= ~grown(strength > 0.5 * level, 3)
+    steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones((3, 3)))[rim]
+    return weaker if len(steps) and quantile(steps, 0.5) > 0.4 * weaker else level
+
+
+def _stands_out(strength, ink, separation):
+    """Whether (h, w) bool ink is more than the tail of the paper's own texture.
+
+    Its mean strength must be `separation` times the paper's root mean square.
+    """
+    paper = strength[~grown(ink, 3)]
+    if paper.size == 0:
+        return False
+    return strength[ink].mean() > separation * np.sqrt(np.square(paper).mean())
