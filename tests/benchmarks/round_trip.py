@@ -2,15 +2,16 @@
 
     python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
 
-Each image becomes seven simulated pictures: one painted on a computer, in coats of a half-
+Each image becomes eight simulated pictures: one painted on a computer, in coats of a half-
 transparent brush; one drawn with a crayon or chalk, the paper's tooth in its strokes, half of them
 light on dark; a small one, cut out close to the ink, 15 to 85 px wide; a photograph of 120 to 900
 px, somewhere on which the character stands, in uneven light, of a fifth of them light on dark; one
-in the light of a flash; one of a sheet on a desk; and a form's cell. On the last six ink and paper
-have colours, texture, noise and JPEG's traces. The table says how well weights read the images
-themselves, and the pictures by way of `picture.convert`: what is lost between them is the
-conversion's, or the network's that does not know its images. All is seeded and of validation
-images, so that recipes and conversions can be chosen by it.
+in the light of a flash; one with the shadow of a phone or of fingers; one of a sheet on a desk; and
+a form's cell. On the last seven ink and paper have colours, texture, noise and JPEG's traces. The
+table says how well weights read the images themselves, and the pictures by way of
+`picture.convert`: what is lost between them is the conversion's, or the network's that does not
+know its images. All is seeded and of validation images, so that recipes and conversions can be
+chosen by it.
 """
 
 import argparse
@@ -91,6 +92,23 @@ def flash(image, random):
     light = 1 + random.uniform(0.15, 0.8) * np.exp(-((far / random.uniform(0.12, 0.6)) ** 2))
     light *= 1 - random.uniform(0, 0.6) * (across**2 + down**2)
     return _printed(ink, light / light.max(), random, dark=True)
+
+
+def shaded(image, random):
+    """The same where the soft shadow of a phone, or of three fingers, falls on or near it."""
+    ink, middle = _page(image, random)
+    side, shadow = max(ink.shape), np.zeros(ink.shape, np.float32)
+    tip = (np.array(middle) + 0.5 + random.normal(0, 0.15, 2)) * ink.shape[::-1]
+    angle, fingers = random.uniform(0, 2 * np.pi), random.choice([1, 3])
+    along = np.array([np.cos(angle), np.sin(angle)])
+    thick = round(side * (random.uniform(0.15, 0.5) if fingers == 1 else random.uniform(0.05, 0.1)))
+    for k in range(fingers):
+        start = tip + k * 1.2 * thick * along[::-1] * [-1, 1]
+        end = start + 2 * side * along
+        cv2.line(shadow, start.astype(int).tolist(), end.astype(int).tolist(), 1, thick)
+    shadow = cv2.GaussianBlur(shadow, (0, 0), side * random.uniform(0.012, 0.05))
+    light = 1 + _slope(ink.shape[::-1], random.uniform(-0.2, 0.2, 2))
+    return _printed(ink, light * (1 - random.uniform(0.15, 0.45) * shadow), random, dark=True)
 
 
 def desk(image, random):
@@ -217,7 +235,7 @@ def main():
     options = parser.parse_args()
     images, labels = data.load(options.dataset, options.data_dir).validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
-    for kind in (painted, rough, small, photograph, flash, desk, cell):
+    for kind in (painted, rough, small, photograph, flash, shaded, desk, cell):
         random = np.random.default_rng(0)
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
     for path in options.weights:
