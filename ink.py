@@ -18,6 +18,7 @@ from sheet import SHEET_SIDE, find_sheet
 BILEVEL = 0.95  # of a picture in black and white alone, what is nearly so
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
 GLYPH_MIN = 64  # px, longer side of a glyph below which its box is looked at again, enlarged
+SMALL = 2  # times a picture is enlarged: in a smaller one soft rims are not told from sharp ones
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
 ALIKE = 0.1  # of a channel's range: another that tells less besides is left out
@@ -46,15 +47,15 @@ def find_ink(picture):
 
 def _find_once(picture):
     """`find_ink`, of the picture as it is."""
-    work, large, spotless = _seen(picture)
-    sheet = _sheet(work) if large else None
-    found = None if sheet is None else _on_sheet(work, spotless, sheet)
+    work, scale, spotless = _seen(picture)
+    sheet = _sheet(work) if scale < SMALL else None
+    found = None if sheet is None else _on_sheet(work, scale, spotless, sheet)
     if found is None:
         sheet, margin = None, margin_of(picture)
         if margin is not None:
             picture = cv2.copyMakeBorder(picture, *margin)
-            work, large, spotless = _seen(picture)
-        found = _find_ink(work, large, spotless)
+            work, scale, spotless = _seen(picture)
+        found = _find_ink(work, scale, spotless)
     if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
         return _look_closer(picture, *found, sheet)
     return found
@@ -67,13 +68,14 @@ def _seen(picture):
 
     Returns:
         work: (h, w, 3) float32, BGR in [0, 255]; longer side between WORK_MIN and WORK_MAX pixels.
-        large: whether the picture is large enough to tell a soft rim from a sharp one.
+        scale: how many of its pixels one of the picture's is: above 1 it was enlarged.
         spotless: whether most pixels are as those beside them, as in a paint program's picture.
     """
     side = max(picture.shape[:2])
-    work = resized(picture, min(max(side, WORK_MIN), WORK_MAX) / side)
+    scale = min(max(side, WORK_MIN), WORK_MAX) / side
+    work = resized(picture, scale)
     steps = np.abs(np.diff(work[::5, :, 1], axis=1))
-    return work, side > BACKGROUND_SIDE, np.count_nonzero(steps < 0.01) > 0.6 * steps.size
+    return work, scale, np.count_nonzero(steps < 0.01) > 0.6 * steps.size
 
 
 def resized(picture, scale):
@@ -105,11 +107,11 @@ def _look_closer(picture, ink, mask, sheet):
         return ink, mask
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
     near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5)))[y0:y1, x0:x1]
-    work, large, spotless = _seen(part)
+    work, scale, spotless = _seen(part)
     if sheet is not None:
         work = _without_desk(work, sheet[y0:y1, x0:x1])
     try:
-        return _find_ink(work, large, spotless, near)
+        return _find_ink(work, scale, spotless, near)
     except NoInk:
         return ink, mask
 
@@ -126,10 +128,10 @@ def _sheet(work):
     return cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
 
 
-def _on_sheet(work, spotless, sheet):
+def _on_sheet(work, scale, spotless, sheet):
     """`_find_ink` on the sheet alone; None where that is blank, or goes on beyond its edge."""
     try:
-        ink, mask = _find_ink(_without_desk(work, sheet), True, spotless, sheet)
+        ink, mask = _find_ink(_without_desk(work, sheet), scale, spotless, sheet)
     except NoInk:
         return None
     return None if (mask & (sheet == 0)).any() else (ink, mask)
@@ -141,11 +143,11 @@ def _without_desk(work, sheet):
     return np.where(inside[..., None], work, np.median(work[inside], axis=0))
 
 
-def _find_ink(work, large, spotless, where=None):
+def _find_ink(work, scale, spotless, where=None):
     """Finds the character.
 
     Args:
-        work, large, spotless: from `_seen`.
+        work, scale, spotless: from `_seen`.
         where: (h', w') uint8 of any size, 1 where in the picture ink may be, or None.
 
     Returns:
@@ -155,25 +157,25 @@ def _find_ink(work, large, spotless, where=None):
     channels = _channels(work)
     telling = _telling(channels, ALIKE)
     try:
-        return _look(work, large, spotless, where, telling)
+        return _look(work, scale, spotless, where, telling)
     except NoInk:  # or ink of a faint colour, beside an edge much deeper than it
         every = _telling(channels, 0)
         if len(every) == len(telling):
             raise
-        return _look(work, large, spotless, where, every)
+        return _look(work, scale, spotless, where, every)
 
 
-def _look(work, large, spotless, where, channels):
+def _look(work, scale, spotless, where, channels):
     """`_find_ink` in some of the channels."""
-    strength, noise = _ink_strength(work, large, channels)
+    strength, noise = _ink_strength(work, scale, channels)
     floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
     if where is not None:
         # Ruled lines are told from strokes while they run from edge to edge.
         faint = strength > 0.25 * ink_level(strength, floor)
         strength[grown(ruled(strength, faint), 1)] = 0
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    if max(strength.shape) > WORK_MIN and not spotless:  # enlarged ink may be as soft as a shadow
-        strength = without_shadow(strength, ink_level(strength, floor))
+    if scale < SMALL and not spotless:
+        strength = without_shadow(strength, ink_level(strength, floor), max(1, round(scale)))
     return find_character(strength, floor, spotless)
 
 
@@ -189,11 +191,11 @@ def _channels(work):
     return [(k, small - light, light) for k, (small, light) in enumerate(zip(smalls, lights))]
 
 
-def _ink_strength(work, large, channels):
+def _ink_strength(work, scale, channels):
     """How far each pixel is from its local background, towards the ink's colour.
 
     Args:
-        work, large: from `_seen`.
+        work, scale: from `_seen`.
         channels: from `_channels`; the one that tells most counts, blue for yellow on white.
 
     Returns:
@@ -204,14 +206,14 @@ def _ink_strength(work, large, channels):
     strength = np.zeros((height, width), np.float32)
     for k, flat, light in channels:
         plane = cv2.extractChannel(work, k)
-        sign = ink_side(flat, light, plane if large else None)
-        paper = without_ink(sign * flat, large) + sign * light
+        sign = ink_side(flat, light, plane if scale < SMALL else None)
+        paper = without_ink(sign * flat, scale < SMALL) + sign * light
         paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
         ink = sign * plane - paper
         if sign < 0:  # dark ink takes a share of the light, in the shadow the same share
             ink *= 255 / np.maximum(-paper, 64)
         np.maximum(strength, ink, out=strength)
-    if max(height, width) > WORK_MIN:  # it was not enlarged
+    if scale <= 1:  # it is not smooth yet
         strength = cv2.GaussianBlur(strength, (0, 0), 0.8)
     sample = strength[::3, ::3].ravel()
     low, middle = (quantile(sample, share) for share in (0.05, 0.3))  # paper, if ink is below 2/3

@@ -203,7 +203,7 @@ def _soft_parts(flat):
     return soft
 
 
-def without_shadow(strength, level):
+def without_shadow(strength, level, unit):
     """Takes from the ink's strength what a shadow across it adds, a hand's or a phone's.
 
     Ink's rims are sharp and a shadow's are not: so beside a sharp rim, on its paler side, is paper,
@@ -211,11 +211,12 @@ def without_shadow(strength, level):
 
     Args:
         strength, level: (h, w) float32, how far each pixel is from the paper, and that of full ink.
+        unit: int, how many of its pixels one of the picture's is, where that was enlarged.
 
     Returns:
         (h, w) float32; `strength` itself where the paper is even beside nine rims in ten.
     """
-    sharp, paler = _sharp_rims(strength, 0.4 * level)
+    sharp, paler = _sharp_rims(strength, 0.4 * level, unit)
     if np.count_nonzero(paler[sharp] > 0.1 * level) <= 0.1 * np.count_nonzero(sharp):
         return strength
     size = [max(1, n // 4) for n in strength.shape[::-1]]
@@ -245,24 +246,25 @@ def shadows(strength, labels, stats, level):
     large[0] = False
     if not ((large & inside).any() and (large & ~inside).any()):
         return np.zeros(len(stats), bool)
-    sharp, _ = _sharp_rims(strength, 0.25 * level)
+    sharp, _ = _sharp_rims(strength, 0.25 * level, 1)
     rims = (labels > 0) & grown(labels == 0, 2)
     counts = [np.bincount(labels[some], minlength=len(stats)) for some in (rims, rims & sharp)]
     soft = counts[1] < SHARP_SHARE * counts[0]
     return large & ~inside & soft & (large & inside & ~soft).any()
 
 
-def _sharp_rims(strength, least):
+def _sharp_rims(strength, least, unit):
     """Where the strength of ink, (h, w) float32, rises as steeply as at its rims.
 
     Returns:
-        sharp: (h, w) bool, where it rises by more than `least` within 9 px, by half of that in 3.
+        sharp: (h, w) bool, where it rises by more than `least` within 9 px of the picture, by half
+            of that in 3.
         paler: (h, w) float32, the least within these 9.
     """
-    around = np.ones((9, 9))
+    around = np.ones([8 * unit + 1] * 2)
     paler = cv2.erode(strength, around)
     rise = cv2.dilate(strength, around) - paler
-    steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones([2 * unit + 1] * 2))
     return (rise > least) & (steps > STEEP * rise), paler
 
 

@@ -1043,7 +1043,11 @@ def test_a_drawn_l_7_and_o_are_read_as_they_are_drawn(open_window):
 def test_answers_that_are_not_finite_end_the_pad_with_a_line(overflowing, open_window):
     command = [sys.executable, ROOT / "demo.py", "--draw", "--weights", overflowing]
     window = open_window(command, bare_environment())
-    window.xdotool("mousemove", 1060, 640, "mousedown", 1, "mousemove", 1060, 840, "mouseup", 1)
+    stroke = "mousemove", 1060, 640, "mousedown", 1, "mousemove", 1060, 840, "mouseup", 1
+    end = time.monotonic() + 30
+    while window.process.poll() is None and time.monotonic() < end:  # until the pad sees it
+        window.xdotool(*stroke)
+        time.sleep(0.2)
     code, _, err = window.end()
     assert code == 2 and "not finite" in err and "Traceback" not in err
 
