@@ -204,18 +204,24 @@ def cut_off(labels, stats):
 
     They are parts of its neighbours, or of a shadow with a hard edge. Strokes of one character may
     be as far apart as two characters: so the whole one must be larger than any part, and about as
-    high as all together. A finger or a pen on the page is farther off, and may be larger.
+    high as all together. A finger or a pen on the page is farther off, and may be larger; but what
+    three edges cut off is a character in pieces, cut out flush.
     """
     height, width = labels.shape
     x, y, w, h, area = stats.T
-    whole = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
+    cut = np.array([x == 0, y == 0, x + w == width, y + h == height])
+    cut[:, 0] = False
+    whole = ~cut.any(axis=0)
     whole[0] = False
     main = np.argmax(whole * area)
     gaps, side = _gaps(stats, [main])
     aside, above = (gap > share * side for gap, share in zip(gaps, APART))
     high = (y + h)[1:].max() - y[1:].min()
     found = (aside | above) & (area < area[main]) & (h[main] > WHOLE * high)
-    found |= (gaps.max(axis=0) > FAR * side) & (area < OTHER_AREA * area[main]) & ~over(stats, main)
+    if whole.any() and cut.any(axis=1).sum() < 3:
+        apart = [_gaps(stats, [k])[0].max(axis=0) for k in np.flatnonzero(whole)]
+        far = np.min(apart, axis=0) > FAR * side
+        found |= far & (area < OTHER_AREA * area[main]) & ~over(stats, main)
     found &= ~whole & whole.any()
     found[0] = False
     return found

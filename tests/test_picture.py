@@ -700,6 +700,14 @@ def test_the_shadow_of_a_hand_or_a_phone(character, shade, softness):
     assert difference(to_emnist(picture), reference(character, 2.5)) < TOLERANCE
 
 
+def test_a_character_in_pieces_that_is_cut_out_flush_is_read_whole():
+    page = np.full((200, 200, 3), 230, np.uint8)
+    for start, end in ((25, 65), (85, 175), (195, 300)):  # of a C, of which no edge cuts the first
+        cv2.ellipse(page, (100, 100), (90, 90), 0, start, end, (40, 40, 40), 20)
+    image, notes = convert(page)
+    assert cv2.connectedComponents((image > 0.5).astype(np.uint8))[0] - 1 == 3 and notes == []
+
+
 @pytest.mark.parametrize("character", ["2", "8", "e"])
 def test_a_character_in_pieces_is_read_whole_where_the_edge_cuts_one_of_them(character):
     coverage = draw(character, 150)
