@@ -17,6 +17,7 @@ from pieces import (
     OTHER_AREA,
     STRAY,
     box,
+    cut_by_edges,
     dark_corners,
     edge_artefacts,
     frame,
@@ -111,10 +112,10 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
 
 def ruled(strength, faint):
     """(h, w) bool: ruled lines among the (h, w) bool `faint`; not the strokes along them."""
-    ruled = lines(faint)
-    if ruled.any():
-        ruled &= strength < 2 * np.median(strength[ruled])
-    return ruled
+    found = lines(faint)
+    if found.any():
+        found &= strength < 2 * np.median(strength[found])
+    return found
 
 
 def ink_level(strength, floor):
@@ -165,10 +166,9 @@ def _weaker_level(strength, level, kept, spotless):
     half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
     weak = (half > faintest * level) & ~grown(half > 0.5 * level, 2)  # beyond soft rims
     labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((thickness, thickness))))
-    x, y, w, h, area = stats.T
-    height, width = half.shape
+    area = stats[:, 4]
     found = (area > share * kept.sum()) & (area < 10 * kept.sum())
-    found &= (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
+    found &= ~cut_by_edges(stats, half.shape).any(axis=0)
     found[0] = False
     if not (found & (np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0)).any():
         return level

@@ -11,7 +11,7 @@ glyphs drawn on simulated paper.
 import cv2
 import numpy as np
 
-from pieces import grown, label_pieces
+from pieces import cut_by_edges, grown, label_pieces
 
 RIM_WEIGHT = 0.4  # of the vote on which side the paper is: 0 for ink <= half, 1 for no dark edges
 BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower than a shadow
@@ -239,10 +239,8 @@ def shadows(strength, labels, stats, level):
         strength, level: as for `without_shadow`.
         labels, stats: of its pieces, from `label_pieces`.
     """
-    height, width = labels.shape
-    x, y, w, h, _ = stats.T
-    large = np.maximum(w, h) > max(height, width) / 8
-    inside = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
+    large = stats[:, 2:4].max(axis=1) > max(labels.shape) / 8
+    inside = ~cut_by_edges(stats, labels.shape).any(axis=0)
     large[0] = False
     if not ((large & inside).any() and (large & ~inside).any()):
         return np.zeros(len(stats), bool)

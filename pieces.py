@@ -98,10 +98,10 @@ def frame(labels, stats):
         and area[outer] < 0.3 * w[outer] * h[outer]
     ):
         return found
-    places = np.argwhere(labels == outer).astype(np.float32)
+    piece = labels == outer
+    places = np.argwhere(piece).astype(np.float32)
     hull = cv2.contourArea(cv2.convexHull(places))
     rectangular = hull > 0.92 * np.prod(cv2.minAreaRect(places)[1])  # a circle has 0.79, a D 0.9
-    piece = labels == outer
     piece[[0, -1]] = piece[:, [0, -1]] = True  # where the picture ends, so may the frame
     found[outer] = rectangular and _closed(piece[y[outer] :, x[outer] :][: h[outer], : w[outer]])
     return found
@@ -207,10 +207,8 @@ def cut_off(labels, stats):
     high as all together. A finger or a pen on the page is farther off, and may be larger; but what
     three edges cut off is a character in pieces, cut out flush.
     """
-    height, width = labels.shape
-    x, y, w, h, area = stats.T
-    cut = np.array([x == 0, y == 0, x + w == width, y + h == height])
-    cut[:, 0] = False
+    _, y, _, h, area = stats.T
+    cut = cut_by_edges(stats, labels.shape)
     whole = ~cut.any(axis=0)
     whole[0] = False
     main = np.argmax(whole * area)
@@ -218,13 +216,19 @@ def cut_off(labels, stats):
     aside, above = (gap > share * side for gap, share in zip(gaps, APART))
     high = (y + h)[1:].max() - y[1:].min()
     found = (aside | above) & (area < area[main]) & (h[main] > WHOLE * high)
-    if whole.any() and cut.any(axis=1).sum() < 3:
+    if whole.any() and cut[:, 1:].any(axis=1).sum() < 3:
         apart = [_gaps(stats, [k])[0].max(axis=0) for k in np.flatnonzero(whole)]
         far = np.min(apart, axis=0) > FAR * side
         found |= far & (area < OTHER_AREA * area[main]) & ~over(stats, main)
     found &= ~whole & whole.any()
     found[0] = False
     return found
+
+
+def cut_by_edges(stats, shape):
+    """(4, n) bool: pieces that the left, upper, right, lower edge of an (h, w) picture cut off."""
+    x, y, w, h, _ = stats.T
+    return np.array([x == 0, y == 0, x + w == shape[1], y + h == shape[0]])
 
 
 def over(stats, main, aside=0.25, high=0.6):
