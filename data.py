@@ -273,7 +273,7 @@ def _prepare(name, data_dir):
         ) from error
     except ImportError as error:  # another community's datasets
         raise DataError(f"{name}: needs what is not installed: {error}") from error
-    except (ValueError, AssertionError) as error:
+    except (ValueError, TypeError, AssertionError) as error:
         known = f"; of emnist there are {', '.join(_EMNIST_CHARACTERS)}"
         there = known if name.startswith("emnist") else ""
         raise DataError(f"{name!r}: no such dataset, configuration or version{there}") from error
@@ -311,14 +311,17 @@ def _keys(info):
 
 def _label(name, info):
     """The label's feature of a set of labelled images of the networks' size, which it must be."""
-    image, label = (dict(info.features).get(key) for key in _keys(info))
-    if image is None or not isinstance(label, tfds.features.ClassLabel):
+    image, label = (dict(info.features).get(str(key)) for key in _keys(info)[:2])  # or a dict
+    kinds = tfds.features.Image | tfds.features.Tensor
+    if not isinstance(image, kinds) or not isinstance(label, tfds.features.ClassLabel):
         raise DataError(f"{name}: not a set of images with one class label each")
     if label.num_classes == 1:
         raise DataError(f"{name}: it has one class alone, and nothing to tell it from")
     if tuple(image.shape) != INPUT_SHAPE or image.np_dtype != np.uint8:
         images = f"{image.shape} {np.dtype(image.np_dtype)}"
         raise DataError(f"{name}: its images are {images}; these networks take {INPUT_SHAPE} uint8")
+    if image.get_serialized_info().tf_dtype != tf.string:  # no file to decode
+        raise DataError(f"{name}: its images are stored as numbers: make them tfds.features.Image")
     return label
 
 

@@ -158,6 +158,15 @@ ODD = {
         | {"image": tfds.features.Image(shape=(28, 28, 1), dtype=np.uint16)},
         "example": lambda k: {"image": np.full((28, 28, 1), k, np.uint16), "label": k % 2},
     },
+    "its images are stored as numbers": {
+        "features": IMAGE_AND_CLASS
+        | {"image": tfds.features.Tensor(shape=(28, 28, 1), dtype=np.uint8)},
+        "example": numbered,
+    },
+    "not a set of images": {
+        "features": IMAGE_AND_CLASS | {"image": {"left": IMAGE_AND_CLASS["image"]}},
+        "example": lambda k: numbered(k) | {"image": {"left": numbered(k)["image"]}},
+    },
     "it has one class alone": {
         "features": IMAGE_AND_CLASS | {"label": tfds.features.ClassLabel(names=["x"])},
         "example": lambda k: numbered(k) | {"label": 0},
@@ -242,7 +251,10 @@ def test_unknown_name_is_one_line(tmp_path):
     assert "\n" not in str(failure.value)
 
 
-@pytest.mark.parametrize("name", ["emnist/capital", "emnist:9.9.9", "a//b", "foo bar", "../x", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["emnist/capital", "emnist:9.9.9", "a//b", "foo bar", "../x", "", "mnist/a=1", "mnist/name=x"],
+)
 def test_a_name_that_cannot_be_is_one_line_and_no_failed_download(name, emnist_dir):
     with pytest.raises(data.DataError) as error:
         data.load(name, emnist_dir)
@@ -277,6 +289,13 @@ def test_a_damaged_description_of_the_data_is_named(name, kept, tmp_path):
 def test_images_of_another_size_are_refused_before_they_are_downloaded(tmp_path):
     with pytest.raises(data.DataError, match=r"^cifar10: its images are \(32, 32, 3\)"):
         data.load("cifar10", tmp_path)
+    assert not [*tmp_path.rglob("*.*")]
+
+
+def test_a_table_is_one_line_and_not_downloaded(tmp_path):
+    """Its supervised keys are a dict of columns and the label."""
+    with pytest.raises(data.DataError, match="^titanic: not a set of images with one class label"):
+        data.load("titanic", tmp_path)
     assert not [*tmp_path.rglob("*.*")]
 
 
