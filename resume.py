@@ -247,10 +247,14 @@ def _complete_best(folder, state):
         if found == wanted:
             if described != _description(state):  # a kill came between the two
                 describe_best(folder, state)
-        elif found == described.get("sha256"):  # of a later state, lost since
+        elif (  # of a later state, lost since
+            found == described.get("sha256")
+            and described.get("settings") == state.settings
+            and "epoch" in described  # the mean of several has none
+        ):
             state.take_best(*(described[key] for key in ("epoch", "val_accuracy", "sha256")))
         else:
-            tell(f"{best}: damaged; the next epoch's weights will take its place")
+            tell(f"{best}: damaged, or not this run's; the next epoch's will take its place")
             _set_aside(best)
             state.best = None
     except OSError as error:

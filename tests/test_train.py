@@ -551,6 +551,20 @@ def test_damaged_best_weights_are_named(copy, capsys):
     assert (run_folder(copy) / "best.weights.h5.damaged").read_bytes() == damaged
 
 
+@pytest.mark.parametrize("change", [{"epoch": None}, {"settings": {"seed": 2}}])
+def test_best_weights_that_are_not_the_run_s_are_named(copy, capsys, change):
+    """Put there by hand, with their description: a mean of several, another run's."""
+    folder = run_folder(copy)
+    best = folder / "best.weights.h5"
+    best.write_bytes(best.read_bytes() + b"other")
+    about = json.loads((folder / "best.json").read_text("utf-8"))
+    about |= {"sha256": resume.file_digest(best)} | change
+    about = {key: value for key, value in about.items() if value is not None}
+    (folder / "best.json").write_text(json.dumps(about), "utf-8")
+    assert resume.read_state(folder).best is None
+    assert "best.weights.h5: damaged, or not this run's" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("moment", ["before both", "between them"])
 def test_a_kill_while_the_best_weights_take_their_place_is_completed(copy, moment):
     """Rule 4: the state knows new best weights, best.weights.h5 or best.json not yet."""
