@@ -9,6 +9,7 @@ import numpy as np
 from panel import BACKGROUND, MUTED, TEXT, grey_to_bgr, put_text
 
 CELL = 14  # pixels a cell of the confusion matrix
+CELLS = 4096  # pixels all cells of a row at most: of many classes they are smaller
 MARGIN = 26  # for its labels
 TILE = 84  # an image in a gallery: three pixels a pixel
 GALLERY_COLUMNS = 8
@@ -25,25 +26,26 @@ def confusion_matrix(counts, characters):
         uint8 RGB; dark blue is never, yellow always (cividis, which the colour-blind read alike).
     """
     classes = len(characters)
+    cell = max(1, min(CELL, CELLS // classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # The square root brings out the few that are confused beside the many that are not.
     colours = cv2.applyColorMap(np.uint8(255 * np.sqrt(shares) + 0.5), cv2.COLORMAP_CIVIDIS)
-    side = 2 * MARGIN + classes * CELL
+    side = 2 * MARGIN + classes * cell
     canvas = np.full((side + MARGIN, side, 3), BACKGROUND, np.uint8)
-    inside = slice(MARGIN, MARGIN + classes * CELL)
+    inside = slice(MARGIN, MARGIN + classes * cell)
     canvas[inside, inside] = cv2.resize(
-        colours, None, fx=CELL, fy=CELL, interpolation=cv2.INTER_NEAREST
+        colours, None, fx=cell, fy=cell, interpolation=cv2.INTER_NEAREST
     )
     for i in range(1, classes):  # hairlines where digits end and capitals end
         kinds = {_kind(characters[i - 1]), _kind(characters[i])}
-        edge = MARGIN + i * CELL
+        edge = MARGIN + i * cell
         if len(kinds) == 2:
             canvas[edge, inside] = canvas[inside, edge] = (255, 255, 255)
-    for i, character in enumerate(characters):
-        middle = MARGIN + (i + 0.5) * CELL
+    for i in range(0, classes, -(-CELL // cell)):  # each, or as many as there is room for
+        middle = MARGIN + (i + 0.5) * cell
         for near in (MARGIN - 10, side - MARGIN + 10):
-            put_text(canvas, character, near, middle + 4, 9, TEXT, align=0.5)
-            put_text(canvas, character, middle, near + 4, 9, TEXT, align=0.5)
+            put_text(canvas, characters[i], near, middle + 4, 9, TEXT, align=0.5)
+            put_text(canvas, characters[i], middle, near + 4, 9, TEXT, align=0.5)
     words = "rows: what it was; columns: what it was read as; square root of each row's shares"
     put_text(canvas, words, MARGIN, side + MARGIN - 10, 9, MUTED, room=side - 2 * MARGIN)
     return canvas[..., ::-1]

@@ -69,6 +69,16 @@ def test_the_confusion_matrix_shows_what_is_confused():
     assert [bool((edge == 255).all()) for edge in edges] == [True, True, False]  # 0|O|o x
 
 
+@pytest.mark.parametrize("classes", [2, 1000, 4096])
+def test_the_confusion_matrix_of_many_classes_is_no_larger_than_a_screen_can_show(classes):
+    """Of 4096 classes, the most there may be, it would take 10 GB in cells of 14 pixels."""
+    counts = np.zeros((classes, classes), np.uint8)
+    counts[-1, -1] = 1
+    picture = charts.confusion_matrix(counts, [chr(0x4E00 + k) for k in range(classes)])
+    assert classes < picture.shape[1] < 4300
+    assert picture[-2 * charts.MARGIN - 1, -charts.MARGIN - 1, 0] > 200  # the last cell's corner
+
+
 @pytest.mark.parametrize("count", [0, 1, 24])
 def test_galleries_take_any_number_of_images(count):
     images = np.linspace(0, 1, count * 784).reshape(count, 28, 28, 1)
