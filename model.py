@@ -12,6 +12,7 @@ from keras import layers
 
 from normalization import BatchNormalization
 
+keras.config.set_image_data_format("channels_last")  # whatever ~/.keras/keras.json says
 INPUT_SHAPE = (28, 28, 1)  # height, width, grey; float32 in [0, 1], white ink on black, upright
 # EMNIST ByClass order: class 0 is "0", class 10 "A", class 36 "a".
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

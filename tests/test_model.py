@@ -1,5 +1,11 @@
 """The networks: shapes, sizes worked out by hand, gradients, learning, saving."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -107,6 +113,20 @@ def test_resnet_is_ten_blocks_and_831998_parameters():
     network = MODELS["ResNet"]()
     assert sum(isinstance(layer, keras.layers.Add) for layer in network.layers) == 10
     assert network.count_params() == 831_998
+
+
+def test_it_is_the_same_whatever_the_user_s_settings_of_keras(tmp_path):
+    """Which other programs' networks may need: ~/.keras/keras.json."""
+    (tmp_path / "keras.json").write_text(json.dumps({"image_data_format": "channels_first"}))
+    done = subprocess.run(
+        [sys.executable, "-c", "import model; print(model.ResNet_inference().count_params())"],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | {"KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "831998\n", done.stderr
 
 
 @every_model
