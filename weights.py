@@ -223,6 +223,10 @@ def start_network(weights, about):
     try:
         with heeding_ctrl_c():
             return load_network(weights, about)
+    except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
+        if "KERAS_BACKEND" not in os.environ:
+            raise
+        raise WeightsError(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}") from None
     finally:
         gc.freeze()
         gc.enable()

@@ -864,6 +864,13 @@ def test_bad_usage_exits_with_2(capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_backend_that_is_not_there_is_one_line(clone):
+    process = start(clone, "--no-window", environment={"KERAS_BACKEND": "jaxx"})
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and err.count("\n") == 1
+    assert err.startswith("KERAS_BACKEND=jaxx: ")
+
+
 def test_help_fits_80_columns_and_starts_without_keras():
     command = (
         "import sys, demo\n"
