@@ -32,6 +32,8 @@ SHOWN = 24  # surest errors, augmented samples
 # The settings that TensorBoard's HParams tab puts side by side; not the epochs, which may grow.
 COMPARED = "model dataset steps_per_epoch batch_size learning_rate dropout seed precision".split()
 
+UNWRITABLE = tf.errors.OpError, OSError, ValueError  # the last: a folder whose name is no text
+
 
 def _guarded(hook):
     """A hook that tells its first failure; from then on nothing more is written."""
@@ -42,7 +44,7 @@ def _guarded(hook):
             return
         try:
             hook(self, *args, **kwargs)
-        except (tf.errors.OpError, OSError) as error:
+        except UNWRITABLE as error:
             self.broken = True
             reason = str(error).split(" [Op:")[0].splitlines()[0].split("; ")[-1]
             tell(f"\n{self.log_dir}: no more curves are written: {reason}; training goes on")
@@ -211,7 +213,7 @@ def write_test(log_folder, epoch, figures, counts, characters):
             _image("confusion", charts.confusion_matrix(counts, characters), epoch)
             for name, value in figures.items():
                 tf.summary.scalar(f"final/{name.replace(' ', '_')}", value, step=epoch)
-    except (tf.errors.OpError, OSError) as error:
+    except UNWRITABLE as error:
         tell(f"{log_folder}: the final figures were not written: {str(error).splitlines()[0]}")
 
 

@@ -786,11 +786,15 @@ def test_unknown_data_is_one_line_and_exit_code_1(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("no_such_set: no dataset of this name")
 
 
-def test_logs_that_cannot_be_written_do_not_stop_a_training(emnist_dir, tmp_path, capsys):
-    (tmp_path / "tblogs").write_text("a file where a folder should be")
-    assert mytrain.train(**settings(emnist_dir, tmp_path, **BRIEF)) == 0
+@pytest.mark.parametrize("name", ["a file", os.fsdecode(b"caf\xe9")])
+def test_logs_that_cannot_be_written_do_not_stop_a_training(name, emnist_dir, tmp_path, capsys):
+    """A file where a folder should be; a folder whose name is no text, which TensorFlow needs."""
+    (tmp_path / "a file").touch()
+    changes = BRIEF | {"log_dir": tmp_path / name}
+    assert mytrain.main(command(**settings(emnist_dir, tmp_path, **changes))[2:]) == 0
     output = capsys.readouterr().out
     assert output.count("no more curves are written") == 1
+    assert output.count("the final figures were not written") == 1
     assert newest_state(tmp_path)[0]["epoch"] == 1
 
 
