@@ -102,8 +102,9 @@ def main(argv=None):
         signal_number = stopped.signal_number
     except KeyboardInterrupt:
         signal_number = 2
-    again = "Start the same command without --fresh" if options.fresh else "Start the same command"
-    tell(f"Stopped. {again} again to go on.", stream=sys.stderr)
+    # Before it, the old run is still in its place, and would go on.
+    but = ', without --fresh if it said "Starting in" above' if options.fresh else ""
+    tell(f"Stopped. Start the same command again to go on{but}.", stream=sys.stderr)
     return 128 + signal_number
 
 

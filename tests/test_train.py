@@ -459,6 +459,19 @@ def test_fresh_moves_nothing_when_the_data_cannot_be_had(copy, emnist_dir):
     assert (run_folder(copy) / "best.weights.h5").exists()
 
 
+@pytest.mark.parametrize(
+    ("where", "begun"), [("data.load", False), ("report.print_settings", True)]
+)
+def test_stopped_with_fresh_it_says_which_run_goes_on(
+    where, begun, copy, emnist_dir, monkeypatch, capsys
+):
+    monkeypatch.setattr(f"mytrain.{where}", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert mytrain.main([*command(**settings(emnist_dir, copy, seed=9))[2:], "--fresh"]) == 130
+    said = capsys.readouterr()
+    assert 'go on, without --fresh if it said "Starting in" above.' in said.err
+    assert ("Starting in" in said.out) == begun == (not [*run_folder(copy).glob("best.*")])
+
+
 def damage_nothing_left(path):
     path.unlink()
 
