@@ -38,6 +38,14 @@ def test_figures_are_those_worked_out_by_hand():
     )
 
 
+def test_who_is_sure_of_one_class_alone_is_not_right_with_the_next():
+    """All others have exactly 0, and are no second best."""
+    answers = np.zeros((4, 4), np.float32)
+    answers[:, 1] = 1
+    figures = scores.figures(answers, np.arange(4), CHARACTERS)
+    assert [figures[f"top {n}"] for n in (1, 2, 3)] == [0.25, 0.5, 0.75]
+
+
 def test_each_class_has_its_own_figures():
     precision, recall, f1, support = scores.per_class(scores.confusion(PROBABILITIES, LABELS))
     assert precision.tolist() == [1, 0.5, 0.5, 0] and recall.tolist() == [0.5, 0.5, 1, 0]
