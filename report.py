@@ -46,10 +46,15 @@ def _guarded(hook):
             hook(self, *args, **kwargs)
         except UNWRITABLE as error:
             self.broken = True
-            reason = str(error).split(" [Op:")[0].splitlines()[0].split("; ")[-1]
-            tell(f"\n{self.log_dir}: no more curves are written: {reason}; training goes on")
+            why = _reason(error)
+            tell(f"\n{self.log_dir}: no more curves are written: {why}; training goes on")
 
     return guarded
+
+
+def _reason(error):
+    """What went wrong, without what TensorFlow says of its operation and the file."""
+    return str(error).splitlines()[0].split(" [Op:")[0].split("}} ")[-1].split("; ")[-1]
 
 
 class TensorBoard(keras.callbacks.TensorBoard):
@@ -214,7 +219,7 @@ def write_test(log_folder, epoch, figures, counts, characters):
             for name, value in figures.items():
                 tf.summary.scalar(f"final/{name.replace(' ', '_')}", value, step=epoch)
     except UNWRITABLE as error:
-        tell(f"{log_folder}: the final figures were not written: {str(error).splitlines()[0]}")
+        tell(f"{log_folder}: the final figures were not written: {_reason(error)}")
 
 
 @contextlib.contextmanager
