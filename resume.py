@@ -324,6 +324,8 @@ def check_settings(folder, state, settings, epochs):
             if name == "weights":
                 keep = "leave --weights out"
                 then, now = ((digest or "none")[:12] for digest in (then, now))
+            if name == "data_fingerprint":
+                keep = "go on with the images and labels that it had"
             raise ResumeError(
                 f"{folder}: its run has {name} {then}, this start {now}; {keep}, name another "
                 "--checkpoint_dir, or start anew with --fresh"

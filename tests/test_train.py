@@ -266,6 +266,19 @@ def test_other_settings_are_refused_with_both_values(copy, emnist_dir, name, val
     assert "\n" not in message
 
 
+def test_other_images_under_the_same_name_are_refused(copy, emnist_dir, monkeypatch):
+    load = mytrain.data.load
+
+    def another(*args):
+        loaded = load(*args)
+        loaded.train[0][0] = 0
+        return loaded
+
+    monkeypatch.setattr(mytrain.data, "load", another)
+    with pytest.raises(resume.ResumeError, match="go on with the images and labels that it had"):
+        mytrain.train(**settings(emnist_dir, copy))
+
+
 def test_another_recipe_is_refused(copy, emnist_dir, monkeypatch):
     monkeypatch.setitem(mytrain.RECIPE, "weight_decay", 0.25)
     with pytest.raises(resume.ResumeError, match=r"recipe .*, this start .*'weight_decay': 0\.25"):
