@@ -20,15 +20,13 @@ from pieces import (
     cut_by_edges,
     dark_corners,
     edge_artefacts,
-    frame,
     grown,
     label_pieces,
-    lines,
     not_specks,
     of_pieces,
     over,
-    printed_dots,
 )
+from printed import cell, dots, lines, underline
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
@@ -71,15 +69,15 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
         level = ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)
         faint = strength > 0.25 * level  # a line or a frame may be paler than the character
-        found = edge_artefacts(labels, stats) | frame(labels, stats)
+        found = edge_artefacts(labels, stats) | cell(labels, stats)
         found |= shadows(strength, labels, stats, level)
         artefacts = ruled(strength, faint) | of_pieces(labels, found)
         if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
             paler, stats_of_paler = label_pieces(faint)
-            artefacts |= of_pieces(paler, frame(paler, stats_of_paler))
+            artefacts |= of_pieces(paler, cell(paler, stats_of_paler))
         # Printed dots, however pale: from a paint program's paper they would count as weak ink.
         palest, stats_of_palest = label_pieces(strength > 0.5 * weakest * level)
-        artefacts |= of_pieces(palest, printed_dots(stats_of_palest))
+        artefacts |= of_pieces(palest, dots(stats_of_palest))
         if not artefacts.any():
             break
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
@@ -112,7 +110,7 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
 
 def ruled(strength, faint):
     """(h, w) bool: ruled lines among the (h, w) bool `faint`; not the strokes along them."""
-    found = lines(faint)
+    found = lines(faint) | underline(faint)
     if found.any():
         found &= strength < 2 * np.median(strength[found])
     return found

@@ -1,4 +1,4 @@
-"""What the pieces of a picture's ink are: an edge, a frame, a ruled line, specks, a dot of an i.
+"""What the pieces of a picture's ink are: an edge's, specks, a dot of an i, a part of a neighbour.
 
     labels, stats = label_pieces(mask)
     character = not_specks(labels, stats)
@@ -10,11 +10,6 @@ on glyphs drawn on simulated paper.
 import cv2
 import numpy as np
 
-LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
-FRAMED = 0.25  # of a frame's shorter side, the longer one of what is in it, at least
-DOT = 0.15  # of the largest piece's area, a printed dot's at most
-MIN_DOTS, MAX_DOTS = 8, 400  # on a page
-EVEN = 0.8  # of the dots, those as far from the next as most are
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
 STRAY = (0.08, 0.3)  # dirt too: below that share of it, and that share of the rest's side apart
 APART = (0.05, 0.25)  # of a character's longer side: another's part is farther beside it, above it
@@ -83,102 +78,6 @@ def _at_edges(labels, stats):
     return surely, perhaps
 
 
-def frame(labels, stats):
-    """(n,) bool: the piece that is a frame around all the rest, as a form's cell has it."""
-    found = np.zeros(len(stats), bool)
-    x, y, w, h, area = stats.T
-    sizes = np.where(np.arange(len(stats)) > 0, np.maximum(w, h), 0)
-    outer, inner = np.argsort(sizes)[[-1, -2]] if len(stats) > 2 else (0, 0)
-    if not (
-        sizes[inner] > FRAMED * min(w[outer], h[outer])
-        and x[outer] < x[inner]
-        and y[outer] < y[inner]
-        and x[inner] + w[inner] < x[outer] + w[outer]
-        and y[inner] + h[inner] < y[outer] + h[outer]
-        and area[outer] < 0.3 * w[outer] * h[outer]
-    ):
-        return found
-    piece = labels == outer
-    places = np.argwhere(piece).astype(np.float32)
-    hull = cv2.contourArea(cv2.convexHull(places))
-    rectangular = hull > 0.92 * np.prod(cv2.minAreaRect(places)[1])  # a circle has 0.79, a D 0.9
-    piece[[0, -1]] = piece[:, [0, -1]] = True  # where the picture ends, so may the frame
-    found[outer] = rectangular and _closed(piece[y[outer] :, x[outer] :][: h[outer], : w[outer]])
-    return found
-
-
-def _closed(piece):
-    """Whether a piece, (h, w) bool, is along all sides of its box; an E around its bar is not."""
-    down, across = (1 + n // 6 for n in piece.shape)
-    sides = piece[:down], piece[-down:], piece[:, :across].T, piece[:, -across:].T
-    return all(side.any(axis=0).mean() > 0.6 for side in sides)
-
-
-def printed_dots(stats):
-    """(n,) bool: printed dots at even distances, as a journal's or a note app's paper has them.
-
-    They are small, round, of one size, and all around something larger: no dotted letter's.
-    """
-    found = np.zeros(len(stats), bool)
-    w, h, area = stats[:, 2:].T
-    if len(stats) <= MIN_DOTS:  # as a rule
-        return found
-    main = 1 + np.argmax(area[1:])
-    small = (area < DOT * area[main]) & (np.maximum(w, h) < 2 * np.minimum(w, h) + 2)
-    if not small.any():
-        return found
-    ratio = area / np.median(area[small])
-    small &= (ratio > 0.5) & (ratio < 2)  # an i's dot is larger
-    if not MIN_DOTS <= np.count_nonzero(small) <= MAX_DOTS:
-        return found
-    middles = stats[small, :2] + stats[small, 2:4] / 2
-    apart = np.linalg.norm(middles[:, None] - middles, axis=2)
-    np.fill_diagonal(apart, np.inf)
-    nearest = apart.min(axis=1)
-    even = np.abs(nearest - np.median(nearest)) < 0.1 * np.median(nearest) + 1
-    around = np.ptp(middles, axis=0) > stats[main, 2:4]
-    return small if even.mean() > EVEN and around.all() else found
-
-
-def lines(mask):
-    """(h, w) bool ink -> (h, w) bool: ruled lines in it, from edge to edge, level or upright.
-
-    Where a stroke crosses a line the ink is deeper than the line is thick, and stays.
-    """
-    found, level, upright = (np.zeros_like(mask) for _ in range(3))
-    largest = 0  # line's area
-    for ink, out, lines_of in ((mask, found, level), (mask.T, found.T, upright.T)):
-        ink = np.ascontiguousarray(ink, np.uint8)
-        width = ink.shape[1]
-        if not (ink[:, :3].any() and ink[:, -3:].any()):
-            continue
-        runs = cv2.dilate(ink, np.ones((5, 1)))  # a line that leans runs on in the next row
-        runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, max(3, width // 4))))
-        labels, stats = label_pieces(runs)
-        for k in range(1, len(stats)):
-            if stats[k, 2] > 0.97 * width:
-                line = labels == k  # and a stroke that lies along it
-                thick = np.median(np.count_nonzero(line, axis=0)) - 4
-                if LINE_ASPECT * thick < width:
-                    depth = round(2 * max(1, thick)) + 2
-                    deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1)))
-                    thin = line & (ink > 0) & (deep == 0)
-                    largest = max(largest, np.count_nonzero(thin))
-                    out |= thin
-                    lines_of |= line
-    if not found.any():
-        return found
-    crossing = level & upright
-    if crossing.any():  # deep both ways, but no stroke's
-        labels, stats = label_pieces(mask & ~found)
-        whole = np.bincount(labels[crossing], minlength=len(stats)) == stats[:, 4]
-        whole[0] = False
-        found |= of_pieces(labels, whole)
-    left = label_pieces(mask & ~found)[1][1:]
-    enough = SPECK_AREA * min(found.sum(), 3 * largest)  # a page has many
-    return found if len(left) and left[:, 4].max() > enough else found & False
-
-
 def not_specks(labels, stats):
     """(n,) bool: pieces that belong to the character; dots of i and j do, however thin the pen."""
     area = stats[:, 4].astype(np.float64)
@@ -241,11 +140,15 @@ def over(stats, main, aside=0.25, high=0.6):
 
 def _gaps(stats, some):
     """How far each piece's box is from the one around `some`, across and down, (2, n); its side."""
-    low, size = stats.T[:2].astype(np.float64), stats.T[2:4]
-    high = low + size
-    first = low[:, some].min(axis=1, keepdims=True)
-    last = high[:, some].max(axis=1, keepdims=True)
-    return np.maximum(first - high, low - last), (last - first).max()
+    first, last = (corner[:, None] for corner in extent(stats, some))
+    low = stats.T[:2]
+    return np.maximum(first - low - stats.T[2:4], low - last), (last - first).max()
+
+
+def extent(stats, some):
+    """The box around those pieces: its upper left corner, its lower right one, (2,) each."""
+    low = stats[some, :2]
+    return low.min(axis=0), (low + stats[some, 2:4]).max(axis=0)
 
 
 def stroke_width(mask):

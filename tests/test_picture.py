@@ -526,6 +526,102 @@ def test_a_round_letter_is_no_frame():
     assert image[2:6, 10:18].max() > 0.9  # the ring's top
 
 
+def _dashed(ends, count=6):
+    """Line ends (x, y, x, y) -> those of `count` dashes on it."""
+    x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
+    starts = [(x + dx * k / count, y + dy * k / count) for k in range(count)]
+    return [(u, v, u + 0.5 * dx / count, v + 0.5 * dy / count) for u, v in starts]
+
+
+BASE = (0.1, 0.9, 0.9, 0.9)
+TEETH = [(0.1, 0.55, 0.1, 0.9), (0.9, 0.55, 0.9, 0.9)]
+BOX = [(0.1, 0.1, 0.9, 0.1), (0.9, 0.1, 0.9, 0.9), (0.9, 0.9, 0.1, 0.9), (0.1, 0.9, 0.1, 0.1)]
+PRINTED = {  # lines on a form, (x, y, x, y) in units of the picture's side
+    "a comb's cell": [BASE, *TEETH],
+    "a row of a comb": [(0, 0.9, 1, 0.9), *TEETH],
+    "a comb's teeth": TEETH,
+    "a dashed frame": [dash for side in BOX for dash in _dashed(side)],
+    "a frame with gaps": [
+        BOX[0],
+        (0.9, 0.1, 0.9, 0.4),
+        (0.9, 0.5, 0.9, 0.9),
+        BOX[2],
+        BOX[3][:3] + (0.2,),
+    ],
+    "cells in a row": [  # beside it one that is whole, and a part of one that the edge cuts off
+        (x + dx, y, u + dx, v)
+        for dx in (0, -0.7, 0.7)
+        for x, y, u, v in (
+            (0.2, 0.1, 0.8, 0.1),
+            (0.8, 0.1, 0.8, 0.9),
+            (0.8, 0.9, 0.2, 0.9),
+            (0.2, 0.9, 0.2, 0.1),
+        )
+    ],
+    "its four corners": [
+        (x, y, x + dx, y + dy)
+        for x in (0.1, 0.9)
+        for y in (0.1, 0.9)
+        for dx, dy in ((0.3 * (0.5 - x), 0), (0, 0.3 * (0.5 - y)))
+    ],
+    "a line to write on": [BASE],
+    "dashes to write on": _dashed((0.02, 0.9, 0.98, 0.9), 4),
+}
+
+
+@pytest.mark.parametrize("character", ["2", "E", "H", "i", "a"])
+@pytest.mark.parametrize("lines", PRINTED.values(), ids=PRINTED)
+@pytest.mark.parametrize("turn", [0, 2])
+def test_what_a_form_prints_around_a_character_is_dropped(character, lines, turn):
+    side = 400
+    printed = np.zeros((side, side), np.float32)
+    for line in lines:
+        ends = np.int32(np.round(np.multiply(line, side - 1))).reshape(2, 2).tolist()
+        cv2.line(printed, *ends, 0.7, 4, cv2.LINE_AA)
+    turning = cv2.getRotationMatrix2D((side / 2, side / 2), turn, 1)
+    printed = cv2.warpAffine(printed, turning, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    coverage = np.maximum(place(draw(character, 220), side, side), printed)
+    image, notes = convert(photograph(paint(coverage), noise=1))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
+@pytest.mark.parametrize("character", ["5", "K", "a", "g", "i"])
+@pytest.mark.parametrize("teeth", [False, True])
+@pytest.mark.parametrize("foot", [0, 0.1, 0.2])
+def test_a_line_to_write_on_is_dropped_where_the_character_touches_it(character, teeth, foot):
+    """The line is so much of the character's height above its foot."""
+    coverage = place(draw(character, 200), 420, 460)
+    base = 310 - round(200 * foot)
+    lines = np.zeros_like(coverage)
+    cv2.line(lines, (70, base), (390, base), 0.8, 4)
+    for x in (70, 390) if teeth else ():
+        cv2.line(lines, (x, base), (x, base - 70), 0.8, 4)
+    image = to_emnist(photograph(paint(np.maximum(coverage, lines)), noise=1))
+    assert difference(image, reference(character)) < 2 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "strokes",
+    [
+        [[(0, 0), (0, 1)], [(0.12, 0.02), (0.4, 0.65), (0.68, 0.02)], [(0.8, 0), (0.8, 1)]],  # M
+        [[(0, 0), (0, 1)], [(0.13, 0), (0.57, 1)], [(0.7, 0), (0.7, 1)]],  # N
+        [[(0, 0), (0, 1)], [(0.15, 0.5), (0.5, 0.5)], [(0.65, 0), (0.65, 1)]],  # H
+        [[(0.1, 0.2), (0.4, 0), (0.4, 0.85)], [(0, 1), (0.8, 1)]],  # 1
+        [[(0.5, 0), (0, 0), (0, 1), (0.5, 1)], [(0.65, 0), (0.65, 1)], [(0.15, 0.5), (0.5, 0.5)]],
+    ],
+    ids=["M", "N", "H", "1", "B"],
+)
+@pytest.mark.parametrize("pen", [8, 20])
+def test_strokes_of_one_character_that_do_not_touch_are_all_kept(strokes, pen):
+    page = np.full((440, 440, 3), 235, np.uint8)
+    for stroke in strokes:
+        places = np.int32(np.multiply(stroke, 240) + (120, 100))
+        cv2.polylines(page, [places], False, (40, 40, 40), pen, cv2.LINE_AA)
+    _, _, width, height = cv2.boundingRect(np.uint8(page[..., 0] < 130))
+    left, top, right, bottom, _ = sides(to_emnist(page), 0.4)
+    assert (28 - left - right) / (28 - top - bottom) == pytest.approx(width / height, abs=0.08)
+
+
 SHEETS = {  # corners, in units of the picture's side
     "whole": [(0.1, 0.15), (0.85, 0.05), (0.95, 0.9), (0.05, 0.8)],
     "cut off at two sides": [(0.3, -0.1), (1.2, 0.1), (1.1, 0.9), (0.1, 0.8)],

@@ -1,0 +1,238 @@
+"""What is printed around a character: a form's cell, ruled lines, a line to write on, dots.
+
+    labels, stats = label_pieces(mask)
+    around = cell(labels, stats) | dots(stats)
+    around_or_touching = lines(mask) | underline(mask)
+
+All are told by where they lie, how straight and how thin they are. The numbers were chosen on
+glyphs drawn on simulated paper.
+"""
+
+import cv2
+import numpy as np
+
+from pieces import SPECK_AREA, box, cut_by_edges, extent, label_pieces, of_pieces
+
+LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
+FRAMED = 0.25  # of a frame's shorter side, the height of what is in it, at least: no bar of an E
+MAX_CELLS = 6  # of a form, looked at for one that holds a character: the widest
+LONG = 1.2  # of a character's longer side, a line to write on
+DOT = 0.15  # of the largest piece's area, a printed dot's at most
+MIN_DOTS, MAX_DOTS = 8, 400  # on a page
+EVEN = 0.8  # of the dots, those as far from the next as most are
+
+
+def cell(labels, stats):
+    """(n,) bool: a form's cell around all the rest: its frame, dashes, corners, a comb's teeth."""
+    return _frame(labels, stats) | _dashes(labels, stats) | _teeth(stats) | _rule(stats)
+
+
+def _frame(labels, stats):
+    """(n,) bool: the piece that is a frame, and the cells beside it, whole or cut off.
+
+    The frame may be open above, as a comb's cell is, and the character taller than it.
+    """
+    found = np.zeros(len(stats), bool)
+    if len(stats) < 3:
+        return found
+    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    width, height, area = stats.T[2:]
+    widest = 1 + np.argsort(-width[1:])[:MAX_CELLS]
+    for outer in widest[area[widest] < 0.3 * (width * height)[widest]]:
+        inside = (low[:, 0] > low[outer, 0]) & (high < high[outer]).all(axis=1)
+        inside[0] = False
+        inner = np.argmax(inside * height)
+        if not inside[inner] or height[inner] < FRAMED * min(width[outer], height[outer]):
+            continue
+        piece = labels == outer
+        places = np.argwhere(piece).astype(np.float32)
+        hull = cv2.contourArea(cv2.convexHull(places))
+        if hull <= 0.92 * np.prod(cv2.minAreaRect(places)[1]):  # a circle has 0.79, a D 0.9
+            continue
+        piece[[0, -1]] = piece[:, [0, -1]] = True  # where the picture ends, so may the frame
+        (x, y), (right, bottom) = low[outer], high[outer]
+        above, *others = _along(piece[y:bottom, x:right])
+        if y < low[inner, 1] and min(above, *others) > 0.6:  # an E around its bar is not closed
+            inside &= low[:, 1] > y
+        elif height[inner] <= 0.5 * height[outer] or above > 0.3 or min(others) < 0.85:
+            continue  # no comb's: of a round U the least is 0.83
+        ends = np.abs([low - low[outer], high - high[outer]]).max(axis=0)
+        alike = (ends < 0.1 * stats[outer, 2:4]).any(axis=1)  # in a row or a column with it
+        found = ~inside & (alike | cut_by_edges(stats, labels.shape).any(axis=0))
+        found[0] = False
+        return found
+    return found
+
+
+def _along(mask):
+    """Of the upper, lower, left and right side of (h, w) bool, the shares that have some of it."""
+    down, across = (1 + n // 6 for n in mask.shape)
+    sides = mask[:down], mask[-down:], mask[:, :across].T, mask[:, -across:].T
+    return [side.any(axis=0).mean() for side in sides]
+
+
+def _dashes(labels, stats):
+    """(n,) bool: pieces that make a frame in dashes, or mark its four corners."""
+    found = np.zeros(len(stats), bool)
+    if len(stats) < 4:  # as a rule
+        return found
+    low, high = extent(stats, slice(1, None))
+    part, side = labels[low[1] : high[1], low[0] : high[0]], (high - low).min()
+    band = max(3, side // 12)
+    inside = np.bincount(part[band:-band, band:-band].ravel(), minlength=len(stats)) > 0
+    inside[0], outside = False, ~inside
+    outside[0] = False
+    if outside.sum() < 2 or not inside.any():
+        return found
+    first, last = extent(stats, inside)
+    if (first <= low).any() or (last >= high).any() or stats[inside, 3].max() < FRAMED * side:
+        return found
+    if stats[inside, 2:4].max() < 0.6 * (last - first).max():  # chalk's grains are no dashes
+        return found
+    frame = of_pieces(part, outside)
+    down, across = (1 + n // 8 for n in part.shape)
+    corners = [
+        rows[:, some]
+        for rows in (frame[:down], frame[-down:])
+        for some in (slice(across), slice(-across, None))
+    ]
+    marked = outside.sum() == 4 and all(corner.any() for corner in corners)
+    return outside if marked or min(_along(frame)) > 0.25 else found
+
+
+def _teeth(stats):
+    """(n,) bool: two thin upright pieces beside the rest, as between the cells of a comb."""
+    found = np.zeros(len(stats), bool)
+    if len(stats) < 4:
+        return found
+    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    pair = [1 + low[1:, 0].argmin(), 1 + high[1:, 0].argmax()]
+    ends = low[pair, 1], high[pair, 1]
+    tall = np.mean(ends[1] - ends[0])
+    if stats[pair, 2].max() > 0.2 * tall or max(map(np.ptp, ends)) > 0.15 * tall:
+        return found
+    rest = np.ones(len(stats), bool)
+    rest[[0, *pair]] = False
+    (left, top), (right, bottom) = extent(stats, rest)
+    gap = min(left - high[pair[0], 0], low[pair[1], 0] - right)
+    # An N's or an M's strokes are as high as the rest, near it, or both.
+    level = max(abs(top - ends[0][0]), abs(bottom - ends[1][0])) < 0.15 * tall
+    found[pair] = bottom - top > 0.5 * tall and gap > 0.1 * tall and not level
+    return found
+
+
+def _rule(stats):
+    """(n,) bool: pieces that are a line to write on, whole or in dashes, below all the rest."""
+    found = np.zeros(len(stats), bool)
+    if len(stats) < 3:
+        return found
+    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    main = 1 + stats[1:, 3].argmax()
+    below = low[:, 1] >= high[main, 1]
+    if not below.any():
+        return found
+    rest = ~below
+    rest[0] = False
+    first, last = extent(stats, below)
+    width, deep = last - first
+    side = np.subtract(*extent(stats, rest)[::-1]).max()
+    thick = stats[below, 4].sum() / width
+    return below if width > max(LONG * side, 10 * deep, LINE_ASPECT * thick) else found
+
+
+def lines(mask):
+    """(h, w) bool ink -> (h, w) bool: ruled lines in it, from edge to edge, level or upright.
+
+    Where a stroke crosses a line the ink is deeper than the line is thick, and stays.
+    """
+    found, level, largest = _level_lines(mask)
+    others, upright, another = _level_lines(mask.T)
+    found |= others.T
+    if not found.any():
+        return found
+    crossing = level & upright.T
+    if crossing.any():  # deep both ways, but no stroke's
+        labels, stats = label_pieces(mask & ~found)
+        whole = np.bincount(labels[crossing], minlength=len(stats)) == stats[:, 4]
+        whole[0] = False
+        found |= of_pieces(labels, whole)
+    left = label_pieces(mask & ~found)[1][1:]
+    enough = SPECK_AREA * min(found.sum(), 3 * max(largest, another))  # a page has many
+    return found if len(left) and left[:, 4].max() > enough else found & False
+
+
+def _level_lines(mask):
+    """(h, w) bool ink -> lines from side to side, with strokes along them; the largest's area."""
+    found, bands, largest = np.zeros_like(mask), np.zeros_like(mask), 0
+    width = mask.shape[1]
+    if not (mask[:, :3].any() and mask[:, -3:].any()):
+        return found, bands, largest
+    ink = np.ascontiguousarray(mask, np.uint8)
+    runs = cv2.dilate(ink, np.ones((5, 1)))  # a line that leans runs on in the next row
+    runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, max(3, width // 4))))
+    labels, stats = label_pieces(runs)
+    for k in range(1, len(stats)):
+        if stats[k, 2] > 0.97 * width:
+            line = labels == k  # and a stroke that lies along it
+            thick = np.median(np.count_nonzero(line, axis=0)) - 4
+            if LINE_ASPECT * thick < width:
+                depth = round(2 * max(1, thick)) + 2
+                deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1)))
+                thin = line & (ink > 0) & (deep == 0)
+                largest = max(largest, np.count_nonzero(thin))
+                found |= thin
+                bands |= line
+    return found, bands, largest
+
+
+def underline(mask):
+    """(h, w) bool ink -> (h, w) bool: the line to write on, where a character touches it.
+
+    It goes on at both sides of the character, and is in its lower half: no bar of a T or a 2.
+    """
+    found = np.zeros_like(mask)
+    x, _, w, h = box(mask)
+    part = mask[:, x : x + w]
+    ends = np.hstack([part[:, w // 25 : w // 10], part[:, -(w // 10) : -(w // 25) or None]])
+    counts = np.count_nonzero(ends, axis=0)  # where there are teeth, more
+    if 2 * w < h or w < 25 or counts.min() == 0 or LINE_ASPECT * np.median(counts) > 2 * w:
+        return found
+    thin = _level_lines(part)[0]
+    labels, stats = label_pieces(part & ~thin)
+    teeth = _teeth(stats)
+    kept = ~teeth & (stats[:, 4] > SPECK_AREA * stats[1:, 4].max(initial=1))
+    kept[0] = False
+    if not (thin.any() and kept.any()):
+        return found
+    (left, top), (right, bottom) = extent(stats, kept)
+    side = max(right - left, bottom - top)
+    long = w > LONG * side and min(left, w - right) > 0.1 * side
+    if (long or teeth.any()) and np.flatnonzero(thin.any(axis=1)).mean() > (top + bottom) / 2:
+        found[:, x : x + w] = thin
+    return found
+
+
+def dots(stats):
+    """(n,) bool: printed dots at even distances, as a journal's or a note app's paper has them.
+
+    They are small, round, of one size, and all around something larger: no dotted letter's.
+    """
+    found = np.zeros(len(stats), bool)
+    w, h, area = stats[:, 2:].T
+    if len(stats) <= MIN_DOTS:  # as a rule
+        return found
+    main = 1 + np.argmax(area[1:])
+    small = (area < DOT * area[main]) & (np.maximum(w, h) < 2 * np.minimum(w, h) + 2)
+    if not small.any():
+        return found
+    ratio = area / np.median(area[small])
+    small &= (ratio > 0.5) & (ratio < 2)  # an i's dot is larger
+    if not MIN_DOTS <= np.count_nonzero(small) <= MAX_DOTS:
+        return found
+    middles = stats[small, :2] + stats[small, 2:4] / 2
+    apart = np.linalg.norm(middles[:, None] - middles, axis=2)
+    np.fill_diagonal(apart, np.inf)
+    nearest = apart.min(axis=1)
+    even = np.abs(nearest - np.median(nearest)) < 0.1 * np.median(nearest) + 1
+    around = np.ptp(middles, axis=0) > stats[main, 2:4]
+    return small if even.mean() > EVEN and around.all() else found
