@@ -13,7 +13,7 @@ import numpy as np
 from character import NoInk, find_character, ink_level, ruled
 from paper import MIN_CONTRAST, ink_side, light_on, margin_of, quantile, without_ink, without_shadow
 from pieces import box, grown
-from sheet import SHEET_SIDE, find_sheet
+from sheet import SHEET_SIDE, find_cell, find_sheet
 
 BILEVEL = 0.95  # of a picture in black and white alone, what is nearly so
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
@@ -123,7 +123,10 @@ def _sheet(work):
     inside = find_sheet(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
     if inside is None:  # a coloured note on something lighter lacks at least one colour
         blue, green, red = cv2.split(small)  # numpy's min over three takes six times as long
-        inside = find_sheet(255 - cv2.min(cv2.min(blue, green), red), solid=True)
+        least = cv2.min(cv2.min(blue, green), red)
+        inside = find_sheet(255 - least, solid=True)
+        if inside is None:  # a form's white cell in a pale colour
+            inside = find_cell(least)
     if inside is None:
         return None
     return cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)

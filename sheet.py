@@ -9,10 +9,14 @@ desk. Who photographs one shows what it lies on, which is neither paper nor ink.
 import cv2
 import numpy as np
 
+from paper import quantile
+
 SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
 MIN_STEP = 40.0  # grey levels of 255 between the sheet and what it lies on, at least
 SHARP = 0.35  # of that step, what a sheet's edge does within two pixels
 SHARE = (0.12, 0.95)  # of the picture, the sheet's
+MIN_PALE_STEP, MIN_CELL = 20.0, 0.04  # the same of a white cell in a pale colour
+WHITE = 0.98  # of the picture's pixels, those no lighter than the cell
 CONVEX = 0.93  # of its convex hull, the sheet
 STRAIGHT = 0.87  # of that hull, a polygon of few corners; of an ellipse, one of six has 0.83
 CORNERS = 6  # at most; the picture's own may cut off some
@@ -32,6 +36,25 @@ def find_sheet(grey, solid=False):
     """
     grey = cv2.blur(grey, (3, 3))
     light = cv2.threshold(grey.astype(np.uint8), 0, 1, cv2.THRESH_OTSU)[1]
+    return _inside(grey, light, solid, MIN_STEP, SHARE[0])
+
+
+def find_cell(grey):
+    """`find_sheet` for a form's white cell in a pale colour: Otsu's threshold tells both from ink.
+
+    What is along the picture's edges is that colour.
+    """
+    grey = cv2.blur(grey, (3, 3))
+    ground = quantile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 0.5)
+    white = quantile(grey.ravel(), WHITE)
+    if white - ground < MIN_PALE_STEP:
+        return None
+    light = (grey > (ground + white) / 2).astype(np.uint8)
+    return _inside(grey, light, False, MIN_PALE_STEP, MIN_CELL)
+
+
+def _inside(grey, light, solid, least_step, least_share):
+    """(h, w) uint8, 1 well inside the sheet that is the largest of what is light; or None."""
     outlines, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea, default=())
     if len(outline) < 3:
@@ -45,7 +68,7 @@ def find_sheet(grey, solid=False):
     around = hull == 0
     ground = around & (light == 0)
     if not (
-        SHARE[0] < hull.mean() < SHARE[1]
+        least_share < hull.mean() < SHARE[1]
         and sheet.sum() > CONVEX * hull.sum()
         and len(polygon) <= CORNERS
         and cv2.contourArea(polygon) > STRAIGHT * cv2.contourArea(corners)
@@ -55,7 +78,7 @@ def find_sheet(grey, solid=False):
     step = grey[~around & (light > 0)].mean() - grey[ground].mean()
     slopes = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3)))
     edge = ~around & (cv2.dilate(around.astype(np.uint8), np.ones((3, 3))) > 0)
-    if step < MIN_STEP or np.median(slopes[edge]) < SHARP * step:
+    if step < least_step or np.median(slopes[edge]) < SHARP * step:
         return None
     border = cv2.copyMakeBorder(hull, 2, 2, 2, 2, cv2.BORDER_REPLICATE)  # the picture's is no edge
     return cv2.erode(border, np.ones((5, 5)))[2:-2, 2:-2]

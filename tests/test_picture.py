@@ -642,6 +642,17 @@ def test_a_sheet_on_a_desk(corners, desk, character):
     assert difference(to_emnist(picture), reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("colour", [(160, 220, 200), (230, 230, 150), (200, 150, 235)])
+@pytest.mark.parametrize("character", ["5", "e"])
+def test_a_forms_white_cell_in_a_pale_colour(colour, character):
+    ink = place(draw(character, 150, 5), 500, 400)[..., None]
+    cell = np.zeros((500, 400, 1), np.float32)
+    cell[150:350, 110:290] = 1
+    page = (245 * cell + np.float32(colour) * (1 - cell)) * (1 - ink) + 60 * ink
+    image, notes = convert(photograph(page, noise=2))
+    assert difference(image, reference(character, 5)) < TOLERANCE and not notes
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 def test_light_ink_is_no_sheet(character):
     coverage = np.pad(draw(character, 400, 6), 30)
