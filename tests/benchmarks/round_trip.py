@@ -2,13 +2,14 @@
 
     python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
 
-Each image becomes eight simulated pictures: one painted on a computer, in coats of a half-
+Each image becomes nine simulated pictures: one painted on a computer, in coats of a half-
 transparent brush; one drawn with a crayon or chalk, the paper's tooth in its strokes, half of them
 light on dark; a small one, cut out close to the ink, 15 to 85 px wide; a photograph of 120 to 900
 px, somewhere on which the character stands, in uneven light, of a fifth of them light on dark; one
-in the light of a flash; one with the shadow of a phone or of fingers; one of a sheet on a desk; and
-a form's cell. On the last seven ink and paper have colours, texture, noise and JPEG's traces. The
-table says how well weights read the images themselves, and the pictures by way of
+in the light of a flash; one with the shadow of a phone or of fingers; one of a sheet on a desk; a
+form's cell; and what else forms print: a comb, its teeth alone, a cell in dashes, its corners, a
+line to write on. On the last eight ink and paper have colours, texture, noise and JPEG's traces.
+The table says how well weights read the images themselves, and the pictures by way of
 `picture.convert`: what is lost between them is the conversion's, or the network's that does not
 know its images. All is seeded and of validation images, so that recipes and conversions can be
 chosen by it.
@@ -140,13 +141,60 @@ def desk(image, random):
 
 def cell(image, random):
     """A form's cell, its printed frame a little within the picture's edges."""
-    long = np.exp(random.uniform(np.log(100), np.log(500)))
-    size = [round(long), round(long * random.uniform(0.8, 1))][:: random.choice([1, -1])]
-    ink, _, _ = _somewhere(image, size, min(size) * random.uniform(0.4, 0.7), 0.12, random)
+    ink, size = _in_a_cell(image, random)
     inset, thick = (round(random.uniform(*ends) * min(size)) for ends in ((0, 0.08), (0.005, 0.02)))
     opposite = size[0] - 1 - inset, size[1] - 1 - inset
     cv2.rectangle(ink, (inset, inset), opposite, random.uniform(0.4, 1), max(1, thick))
     return _printed(ink, 1 + _slope(size, random.normal(0, 0.04, 2)), random, dark=True)
+
+
+def form(image, random):
+    """What else forms print around a character, turned by a degree or so."""
+    ink, size = _in_a_cell(image, random)
+    lines = np.zeros_like(ink)
+    thick = max(1, round(random.uniform(0.005, 0.02) * min(size)))
+    depth = random.uniform(0.4, 1)
+    for ends in _printed_lines(random):
+        ends = np.int32(ends * (np.tile(size, 2) - 1)).reshape(2, 2)
+        cv2.line(lines, *ends.tolist(), depth, thick)
+    turning = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), random.normal(0, 0.7), 1)
+    turned = cv2.warpAffine(lines, turning, size, borderMode=cv2.BORDER_REPLICATE)
+    light = 1 + _slope(size, random.normal(0, 0.04, 2))
+    return _printed(np.maximum(ink, turned), light, random, dark=True)
+
+
+def _printed_lines(random):
+    """The ends of a form's lines, (n, 4): x, y, x, y in units of the picture's sides."""
+    left = top = random.uniform(0.03, 0.08)
+    right = base = 1 - left
+    tooth, count = random.uniform(0.4, 0.7), 2 * random.integers(5, 10)
+    line = np.linspace((left, base), (right, base), count).reshape(-1, 4)  # in dashes
+    side = line[:, [1, 0, 3, 2]]
+    teeth = [(x, tooth, x, base) for x in (left, right)]
+    corners = [
+        (x, y, x + across * (0.5 - x), y + down * (0.5 - y))
+        for x in (left, right)
+        for y in (top, base)
+        for across, down in ((0.3, 0), (0, 0.3))
+    ]
+    forms = [
+        [(left, base, right, base), *teeth],  # a cell of a comb
+        [(0, base, 1, base), *teeth],  # a row of it
+        teeth,
+        np.concatenate([line, line - (0, base - top) * 2, side, side - (base - left, 0) * 2]),
+        corners,
+        [(left, base, right, base)],  # a line to write on
+        line,
+    ]
+    return np.array(forms[random.integers(len(forms))])
+
+
+def _in_a_cell(image, random):
+    """The image in the middle part of a page: ink (h, w); its width and height."""
+    long = np.exp(random.uniform(np.log(100), np.log(500)))
+    size = [round(long), round(long * random.uniform(0.8, 1))][:: random.choice([1, -1])]
+    ink, _, _ = _somewhere(image, size, min(size) * random.uniform(0.4, 0.7), 0.12, random)
+    return ink, size
 
 
 def _page(image, random):
@@ -235,7 +283,7 @@ def main():
     options = parser.parse_args()
     images, labels = data.load(options.dataset, options.data_dir).validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
-    for kind in (painted, rough, small, photograph, flash, shaded, desk, cell):
+    for kind in (painted, rough, small, photograph, flash, shaded, desk, cell, form):
         random = np.random.default_rng(0)
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
     for path in options.weights:
