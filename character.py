@@ -26,7 +26,7 @@ from pieces import (
     of_pieces,
     over,
 )
-from printed import cell, dots, lines, underline
+from printed import cell, crossed_frame, dots, lines, underline
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
@@ -110,7 +110,7 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
 
 def ruled(strength, faint):
     """(h, w) bool: ruled lines among the (h, w) bool `faint`; not the strokes along them."""
-    found = lines(faint) | underline(faint)
+    found = lines(faint) | underline(faint) | crossed_frame(faint)
     if found.any():
         found &= strength < 2 * np.median(strength[found])
     return found

@@ -11,9 +11,11 @@ glyphs drawn on simulated paper.
 import cv2
 import numpy as np
 
+from paper import quantile
 from pieces import SPECK_AREA, box, cut_by_edges, extent, label_pieces, of_pieces
 
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
+FRAME_ASPECT = 12  # the same of a frame's sides, of which there are four
 FRAMED = 0.25  # of a frame's shorter side, the height of what is in it, at least: no bar of an E
 MAX_CELLS = 6  # of a form, looked at for one that holds a character: the widest
 LONG = 1.2  # of a character's longer side, a line to write on
@@ -176,13 +178,17 @@ def _level_lines(mask):
             line = labels == k  # and a stroke that lies along it
             thick = np.median(np.count_nonzero(line, axis=0)) - 4
             if LINE_ASPECT * thick < width:
-                depth = round(2 * max(1, thick)) + 2
-                deep = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1)))
-                thin = line & (ink > 0) & (deep == 0)
+                thin = line & _shallow(ink, thick)
                 largest = max(largest, np.count_nonzero(thin))
                 found |= thin
                 bands |= line
     return found, bands, largest
+
+
+def _shallow(ink, thick):
+    """(h, w) uint8 ink -> (h, w) bool: where it is not much deeper than a level line is thick."""
+    depth = round(2 * max(1, thick)) + 2
+    return (ink > 0) & (cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1))) == 0)
 
 
 def underline(mask):
@@ -210,6 +216,53 @@ def underline(mask):
     if (long or teeth.any()) and np.flatnonzero(thin.any(axis=1)).mean() > (top + bottom) / 2:
         found[:, x : x + w] = thin
     return found
+
+
+def crossed_frame(mask):
+    """(h, w) bool ink -> (h, w) bool: a cell's frame that the character touches or crosses.
+
+    Four thin lines that end at one another, with more between them than a bar of a B.
+    """
+    x, y, w, h = box(mask)
+    part = mask[y : y + h, x : x + w]
+    for axis, long in ((1, w), (0, h)):  # as a rule it ends here: the rest takes ten times as long
+        counts = np.count_nonzero(part, axis=axis)
+        half = len(counts) // 2
+        if min(counts[:half].max(initial=0), counts[half:].max()) < 0.35 * long:
+            return np.zeros_like(mask)
+    thin, bands, ends, middles = [], [], [], []
+    for ink, long in ((mask, w), (mask.T, h)):
+        ink = np.ascontiguousarray(ink, np.uint8)
+        runs = cv2.dilate(ink, np.ones((5, 1)))  # as in _level_lines
+        runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, max(12, long // 2))))
+        labels, stats = label_pieces(runs)
+        found = []  # middle, thickness, number
+        for k in range(1, len(stats)):
+            rows, columns = np.nonzero(labels == k)
+            depths = np.bincount(columns)
+            deep = quantile(depths[stats[k, 0] :], 0.2)  # elsewhere a stroke may lie along it
+            if deep - 4 < stats[k, 2] / FRAME_ASPECT:
+                found.append((np.median(rows[depths[columns] <= deep]), deep - 4, k))
+        if len(found) < 2:
+            return np.zeros_like(mask)
+        pair = min(found), max(found)
+        band = np.isin(labels, [k for *_, k in pair])
+        thin.append(band & _shallow(ink, max(thick for _, thick, _ in pair)))
+        bands.append(band)
+        ends.append([stats[k, [0, 2]].cumsum() for *_, k in pair])
+        middles.append([middle for middle, *_ in pair])
+    # Each goes on to the two across it, and perhaps a little beyond, as a stroke along it.
+    side = np.ptp(middles, axis=1).min()
+    beyond = (np.array(ends) - np.array(middles)[::-1, None]) * (-1, 1)
+    closed = beyond.min() > -0.06 * side and beyond.max() < 0.3 * side
+    (top, bottom), (left, right) = places = np.round(middles).astype(int)
+    corners = [mask[y - 2 :, x - 2 :][:5, :5] for y in places[0] for x in places[1]]
+    down, across = (bottom - top) // 4, (right - left) // 4
+    within = mask[top + down : bottom - down, left + across : right - across]
+    closed &= within.any() and all(corner.any() for corner in corners)  # no O
+    frame = mask & (thin[0] | thin[1].T | (bands[0] & bands[1].T))
+    rest = label_pieces(mask & ~frame)[1][1:]
+    return frame & (closed and rest[:, 3].max(initial=0) > FRAMED * side)
 
 
 def dots(stats):

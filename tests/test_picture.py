@@ -600,6 +600,24 @@ def test_a_line_to_write_on_is_dropped_where_the_character_touches_it(character,
     assert difference(image, reference(character)) < 2 * TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["2", "E", "K", "a", "g"])
+@pytest.mark.parametrize(
+    "over", [(0.1, 0, 0, 0), (0, 0.1, 0, 0), (0, 0, 0.1, 0.1), (0.02, 0, 0, 0.1)]
+)
+@pytest.mark.parametrize("turn", [0, 1.5])
+def test_a_cells_frame_is_dropped_where_the_character_crosses_it(character, over, turn):
+    """By so much of its height it goes over the left, upper, right and lower side."""
+    coverage = place(draw(character, 160), 400, 400)
+    x, y, w, h = cv2.boundingRect(np.uint8(coverage > 0.5))
+    left, top, right, bottom = (round(160 * share) if share else -50 for share in over)
+    frame = np.zeros_like(coverage)
+    cv2.rectangle(frame, (x + left, y + top), (x + w - right, y + h - bottom), 0.8, 3)
+    turning = cv2.getRotationMatrix2D((200, 200), turn, 1)
+    frame = cv2.warpAffine(frame, turning, (400, 400))
+    image = to_emnist(photograph(paint(np.maximum(coverage, frame)), noise=1))
+    assert difference(image, reference(character)) < 0.3
+
+
 @pytest.mark.parametrize(
     "strokes",
     [
