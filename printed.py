@@ -2,7 +2,7 @@
 
     labels, stats = label_pieces(mask)
     around = cell(labels, stats) | dots(stats)
-    around_or_touching = lines(mask) | underline(mask)
+    and_touched = lines(mask) | underline(mask) | crossed_frame(mask)
 
 All are told by where they lie, how straight and how thin they are. The numbers were chosen on
 glyphs drawn on simulated paper.
@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 
 from paper import quantile
-from pieces import SPECK_AREA, box, cut_by_edges, extent, label_pieces, of_pieces
+from pieces import SPECK_AREA, box, cut_by_edges, extent, label_pieces, of_pieces, over
 
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
 FRAME_ASPECT = 12  # the same of a frame's sides, of which there are four
+MIN_FRAME = 48  # px, side of a frame that is crossed; in a smaller one bows are not seen
+MAX_BOW = 4.0  # px, such a side's; an O's are rounder
 FRAMED = 0.25  # of a frame's shorter side, the height of what is in it, at least: no bar of an E
 MAX_CELLS = 6  # of a form, looked at for one that holds a character: the widest
 LONG = 1.2  # of a character's longer side, a line to write on
@@ -61,6 +63,10 @@ def _frame(labels, stats):
         ends = np.abs([low - low[outer], high - high[outer]]).max(axis=0)
         alike = (ends < 0.1 * stats[outer, 2:4]).any(axis=1)  # in a row or a column with it
         found = ~inside & (alike | cut_by_edges(stats, labels.shape).any(axis=0))
+        # Small and in a corner: a cell's printed number.
+        near = np.minimum(low - low[outer], high[outer] - high) < 0.2 * stats[outer, 2:4]
+        small = stats[:, 2:4].max(axis=1) < 0.2 * stats[outer, 2:4].min()
+        found |= inside & near.all(axis=1) & small & ~over(stats, inner, 0.1)
         found[0] = False
         return found
     return found
@@ -224,6 +230,8 @@ def crossed_frame(mask):
     Four thin lines that end at one another, with more between them than a bar of a B.
     """
     x, y, w, h = box(mask)
+    if min(w, h) < MIN_FRAME:
+        return np.zeros_like(mask)
     part = mask[y : y + h, x : x + w]
     for axis, long in ((1, w), (0, h)):  # as a rule it ends here: the rest takes ten times as long
         counts = np.count_nonzero(part, axis=axis)
@@ -241,8 +249,10 @@ def crossed_frame(mask):
             rows, columns = np.nonzero(labels == k)
             depths = np.bincount(columns)
             deep = quantile(depths[stats[k, 0] :], 0.2)  # elsewhere a stroke may lie along it
-            if deep - 4 < stats[k, 2] / FRAME_ASPECT:
-                found.append((np.median(rows[depths[columns] <= deep]), deep - 4, k))
+            rows, columns = (places[depths[columns] <= deep] for places in (rows, columns))
+            bow = np.polyfit(columns, rows, 2)[0] * (stats[k, 2] / 2) ** 2
+            if deep - 4 < stats[k, 2] / FRAME_ASPECT and abs(bow) < MAX_BOW:
+                found.append((np.median(rows), deep - 4, k))
         if len(found) < 2:
             return np.zeros_like(mask)
         pair = min(found), max(found)
@@ -256,7 +266,9 @@ def crossed_frame(mask):
     beyond = (np.array(ends) - np.array(middles)[::-1, None]) * (-1, 1)
     closed = beyond.min() > -0.06 * side and beyond.max() < 0.3 * side
     (top, bottom), (left, right) = places = np.round(middles).astype(int)
-    corners = [mask[y - 2 :, x - 2 :][:5, :5] for y in places[0] for x in places[1]]
+    corners = [
+        mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3] for y in places[0] for x in places[1]
+    ]
     down, across = (bottom - top) // 4, (right - left) // 4
     within = mask[top + down : bottom - down, left + across : right - across]
     closed &= within.any() and all(corner.any() for corner in corners)  # no O

@@ -585,6 +585,16 @@ def test_what_a_form_prints_around_a_character_is_dropped(character, lines, turn
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", ["2", "a", "i", "j"])
+@pytest.mark.parametrize("number", ["7", "24"])
+def test_a_cells_printed_number_is_dropped(character, number):
+    page = flat(paint(place(draw(character, 240), 420, 400, 130)))
+    cv2.rectangle(page, (20, 20), (380, 400), (110, 110, 110), 4)
+    cv2.putText(page, number, (34, 76), 0, 1.6, (110, 110, 110), 4, cv2.LINE_AA)
+    image, notes = convert(page)
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 @pytest.mark.parametrize("character", ["5", "K", "a", "g", "i"])
 @pytest.mark.parametrize("teeth", [False, True])
 @pytest.mark.parametrize("foot", [0, 0.1, 0.2])
