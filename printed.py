@@ -17,7 +17,7 @@ from pieces import SPECK_AREA, box, cut_by_edges, extent, label_pieces, of_piece
 LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
 FRAME_ASPECT = 12  # the same of a frame's sides, of which there are four
 MIN_FRAME = 48  # px, side of a frame that is crossed; in a smaller one bows are not seen
-MAX_BOW = 4.0  # px, such a side's; an O's are rounder
+MAX_BOW = 6.0  # px, such a side's; an O's are rounder
 FRAMED = 0.25  # of a frame's shorter side, the height of what is in it, at least: no bar of an E
 MAX_CELLS = 6  # of a form, looked at for one that holds a character: the widest
 LONG = 1.2  # of a character's longer side, a line to write on
