@@ -227,54 +227,88 @@ def underline(mask):
 def crossed_frame(mask):
     """(h, w) bool ink -> (h, w) bool: a cell's frame that the character touches or crosses.
 
-    Four thin lines that end at one another, with more between them than a bar of a B.
+    Four thin, straight lines that end at one another, with more between them than a bar of a B.
     """
+    found = np.zeros_like(mask)
     x, y, w, h = box(mask)
     if min(w, h) < MIN_FRAME:
-        return np.zeros_like(mask)
-    part = mask[y : y + h, x : x + w]
-    for axis, long in ((1, w), (0, h)):  # as a rule it ends here: the rest takes ten times as long
-        counts = np.count_nonzero(part, axis=axis)
-        half = len(counts) // 2
-        if min(counts[:half].max(initial=0), counts[half:].max()) < 0.35 * long:
-            return np.zeros_like(mask)
-    thin, bands, ends, middles = [], [], [], []
+        return found
+    part = mask[y : y + h, x : x + w].view(np.uint8)
+    for axis, long in ((1, w), (0, h)):  # at both ends some long line; half of all have none
+        counts = cv2.reduce(part, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+        ends = counts[: len(counts) // 3], counts[-(len(counts) // 3) :]
+        if min(some.max() for some in ends) < 0.35 * long:
+            return found
+    pad = max(w, h) // FRAME_ASPECT + 4  # what lies at the edge is no deeper for it: see _shallow
+    part = cv2.copyMakeBorder(part, *[pad] * 4, cv2.BORDER_CONSTANT)
+    frame = _frame_crossed(part, w, h)
+    if frame is not None:
+        found[y : y + h, x : x + w] = frame[pad:-pad, pad:-pad]
+    return found
+
+
+def _frame_crossed(mask, w, h):
+    """`crossed_frame` in (h', w') uint8 ink whose box is w x h px, with room around it; or None."""
+    inks, pairs, bands = [], [], []
     for ink, long in ((mask, w), (mask.T, h)):
-        ink = np.ascontiguousarray(ink, np.uint8)
+        ink = np.ascontiguousarray(ink)
         runs = cv2.dilate(ink, np.ones((5, 1)))  # as in _level_lines
-        runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, max(12, long // 2))))
+        runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, long // 2)))
         labels, stats = label_pieces(runs)
-        found = []  # middle, thickness, number
-        for k in range(1, len(stats)):
-            rows, columns = np.nonzero(labels == k)
-            depths = np.bincount(columns)
-            deep = quantile(depths[stats[k, 0] :], 0.2)  # elsewhere a stroke may lie along it
-            rows, columns = (places[depths[columns] <= deep] for places in (rows, columns))
-            bow = np.polyfit(columns, rows, 2)[0] * (stats[k, 2] / 2) ** 2
-            if deep - 4 < stats[k, 2] / FRAME_ASPECT and abs(bow) < MAX_BOW:
-                found.append((np.median(rows), deep - 4, k))
-        if len(found) < 2:
-            return np.zeros_like(mask)
-        pair = min(found), max(found)
-        band = np.isin(labels, [k for *_, k in pair])
-        thin.append(band & _shallow(ink, max(thick for _, thick, _ in pair)))
-        bands.append(band)
-        ends.append([stats[k, [0, 2]].cumsum() for *_, k in pair])
-        middles.append([middle for middle, *_ in pair])
-    # Each goes on to the two across it, and perhaps a little beyond, as a stroke along it.
-    side = np.ptp(middles, axis=1).min()
-    beyond = (np.array(ends) - np.array(middles)[::-1, None]) * (-1, 1)
-    closed = beyond.min() > -0.06 * side and beyond.max() < 0.3 * side
-    (top, bottom), (left, right) = places = np.round(middles).astype(int)
-    corners = [
-        mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3] for y in places[0] for x in places[1]
-    ]
+        if len(stats) < 3:
+            return None
+        outer = [1 + stats[1:, 1].argmin(), 1 + (stats[1:, 1] + stats[1:, 3]).argmax()]
+        inks.append(ink)
+        pairs.append(stats[outer])
+        bands.append([labels == k for k in outer])
+    # By their boxes each reaches the two across it; most characters end here.
+    for own, other in (pairs, pairs[::-1]):
+        near, far = other[0, 1] + other[0, 3], other[1, 1]
+        if own[:, 0].max() > near or (own[:, 0] + own[:, 2]).min() < far:
+            return None
+    sides = [[_side(*one) for one in zip(band, pair)] for band, pair in zip(bands, pairs)]
+    if None in sides[0] + sides[1]:
+        return None
+    # And it does by its middle, or goes a little beyond, as a stroke along it does.
+    (top, bottom), (left, right) = places = [[middle for middle, _ in pair] for pair in sides]
+    ends = [pair[:, [0, 2]].cumsum(axis=1) for pair in pairs]
+    beyond = (np.array(ends) - np.array(places)[::-1, None]) * (-1, 1)
+    side = min(bottom - top, right - left)
     down, across = (bottom - top) // 4, (right - left) // 4
-    within = mask[top + down : bottom - down, left + across : right - across]
-    closed &= within.any() and all(corner.any() for corner in corners)  # no O
-    frame = mask & (thin[0] | thin[1].T | (bands[0] & bands[1].T))
-    rest = label_pieces(mask & ~frame)[1][1:]
-    return frame & (closed and rest[:, 3].max(initial=0) > FRAMED * side)
+    if not (
+        -0.06 * side < beyond.min()
+        and beyond.max() < 0.3 * side
+        and all(
+            mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].any()
+            for y in places[0]
+            for x in places[1]
+        )
+        and mask[top + down : bottom - down, left + across : right - across].any()  # in no O
+    ):
+        return None
+    level, upright = (
+        (both[0] | both[1], _shallow(ink, max(thick for _, thick in pair)))
+        for ink, both, pair in zip(inks, bands, sides)
+    )
+    frame = (mask > 0) & (
+        level[0] & level[1] | (upright[0] & upright[1] | level[0].T & upright[0]).T
+    )
+    rest = label_pieces((mask > 0) & ~frame)[1][1:]
+    return frame if rest[:, 3].max(initial=0) > FRAMED * side else None
+
+
+def _side(band, stats):
+    """Middle and thickness in px of a level band, (h, w) bool, that is a frame's side; or None.
+
+    Where it is thickest a stroke may lie along it.
+    """
+    rows, columns = np.nonzero(band)
+    depths = np.bincount(columns)
+    deep = quantile(depths[stats[0] :], 0.2)
+    rows, columns = (places[depths[columns] <= deep] for places in (rows, columns))
+    bow = np.polyfit(columns, rows, 2)[0] * (stats[2] / 2) ** 2
+    straight = FRAME_ASPECT * (deep - 4) < stats[2] and abs(bow) < MAX_BOW
+    return (int(np.median(rows)), deep - 4) if straight else None
 
 
 def dots(stats):
