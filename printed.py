@@ -176,9 +176,7 @@ def _level_lines(mask):
     if not (mask[:, :3].any() and mask[:, -3:].any()):
         return found, bands, largest
     ink = np.ascontiguousarray(mask, np.uint8)
-    runs = cv2.dilate(ink, np.ones((5, 1)))  # a line that leans runs on in the next row
-    runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, max(3, width // 4))))
-    labels, stats = label_pieces(runs)
+    labels, stats = _runs(ink, max(3, width // 4))
     for k in range(1, len(stats)):
         if stats[k, 2] > 0.97 * width:
             line = labels == k  # and a stroke that lies along it
@@ -189,6 +187,12 @@ def _level_lines(mask):
                 found |= thin
                 bands |= line
     return found, bands, largest
+
+
+def _runs(ink, least):
+    """Labels and stats of (h, w) uint8 ink that goes on level for `least` px, 4 px too deep."""
+    runs = cv2.dilate(ink, np.ones((5, 1)))  # a line that leans runs on in the next row
+    return label_pieces(cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, least))))
 
 
 def _shallow(ink, thick):
@@ -252,9 +256,7 @@ def _frame_crossed(mask, w, h):
     inks, pairs, bands = [], [], []
     for ink, long in ((mask, w), (mask.T, h)):
         ink = np.ascontiguousarray(ink)
-        runs = cv2.dilate(ink, np.ones((5, 1)))  # as in _level_lines
-        runs = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, long // 2)))
-        labels, stats = label_pieces(runs)
+        labels, stats = _runs(ink, long // 2)
         if len(stats) < 3:
             return None
         outer = [1 + stats[1:, 1].argmin(), 1 + (stats[1:, 1] + stats[1:, 3]).argmax()]
