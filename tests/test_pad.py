@@ -110,8 +110,17 @@ PAD = """if True:
 
 @pytest.fixture
 def window(open_window, tmp_path):
-    """The window of PAD, which saves into tmp_path."""
-    return open_window([sys.executable, "-c", PAD, tmp_path], cwd=ROOT)
+    """The window of PAD, which saves into tmp_path; it hears the mouse, its pad is empty."""
+    window = open_window([sys.executable, "-c", PAD, tmp_path], cwd=ROOT)
+
+    def heard():  # not as soon as it is to be seen, on a busy machine
+        window.xdotool("mousemove", 1196, 770, "sleep", 0.1, "click", 1, "sleep", 0.3)
+        return window.title() == "monitor: L"
+
+    window.wait_until(heard)
+    window.xdotool("key", "c")
+    window.wait_until(lambda: window.title() == "monitor: draw")
+    return window
 
 
 def test_drawing_with_the_mouse(window, tmp_path):
