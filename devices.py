@@ -18,6 +18,32 @@ from machines import DevicesError, on_jax
 from quiet import tell
 
 
+class OutOfMemory(Exception):
+    """The memory does not do for a training step; the message says what does."""
+
+
+@contextlib.contextmanager
+def explaining_memory(batch_size, folder):
+    """Within it, what the libraries raise for want of memory becomes an `OutOfMemory`.
+
+    Args:
+        batch_size: images a step.
+        folder: where the training's last state is.
+    """
+    try:
+        yield
+    except Exception as error:
+        # TensorFlow's class alone does not tell: it stands for a full disk too.
+        no_room = any(words in str(error) for words in ("OOM", "Out of memory", "out of memory"))
+        if not no_room and not isinstance(error, MemoryError):
+            raise
+        raise OutOfMemory(
+            f"\nThe memory does not do for steps of {batch_size} images. "
+            f"The last good state is kept in {folder}.\n"
+            "Try a smaller --batch_size with --fresh, or another model."
+        ) from error
+
+
 def strategy():
     """All visible devices; says which.
 

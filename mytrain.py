@@ -43,7 +43,13 @@ except (ImportError, ValueError) as error:  # a backend that is mistyped, or not
 
 HERE = Path(__file__).parent
 # Whose messages are for the user.
-ERRORS = data.DataError, devices.DevicesError, resume.ResumeError, weights_file.WeightsError
+ERRORS = (
+    data.DataError,
+    devices.DevicesError,
+    devices.OutOfMemory,
+    resume.ResumeError,
+    weights_file.WeightsError,
+)
 
 # data
 DATASET = "emnist"  # any TFDS name with 28x28x1 images: emnist/balanced, mnist, ...
@@ -135,8 +141,7 @@ def train(
         0 when done, 1 when the loss was lost or the last state could not be saved.
 
     Raises:
-        data.DataError, devices.DevicesError, resume.ResumeError, weights.WeightsError: with a
-            message for the user.
+        One of ERRORS: with a message for the user.
         saving.Stopped: after Ctrl-C or another signal to stop, the state saved.
     """
     options = {**locals()}
@@ -221,7 +226,7 @@ def train(
             recorder = keep(folder, log_folder, state)
             recorder.begin(network)
         try:
-            with recorder.catching_signals():
+            with recorder.catching_signals(), devices.explaining_memory(batch_size, folder):
                 _fit(network, loaded, recorder, epochs, strategy.num_replicas_in_sync)
             return machines.from_first(lambda: _test(network, loaded, recorder))
         except saving.NotFinite:
@@ -300,9 +305,7 @@ def _test(network, loaded, recorder):
         tell("Make room there and start the same command again; a run that was", stream=sys.stderr)
         tell("finished before needs more --epochs to make up for lost weights.", stream=sys.stderr)
         return 1
-    tell(f"Finished: {state.epoch} epochs, {report.duration(state.seconds)} of training.")
-    tell(f"  best weights {best}")
-    tell(f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}")
+    report.print_end(best, state)
     if state.test is None or (loaded.test and not state.test):  # there was no test split before
         plain = devices.local_copy(network)  # the file has no optimizer either
         plain.load_weights(best)

@@ -280,7 +280,7 @@ def print_start(folder, state, epochs):
     within = f"step {state.step} of epoch {state.epoch + 1}"
     tell(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
     if epochs > state.epochs:
-        tell(f"  {state.epochs} epochs become {epochs}: the learning rate follows")
+        tell(f"  {counted(state.epochs, 'epoch')} become {epochs}: the learning rate follows")
 
 
 def print_settings(loaded, settings, epochs, log_folder):
@@ -292,12 +292,24 @@ def print_settings(loaded, settings, epochs, log_folder):
     tell(
         f"  model      {settings['model']}, dropout {settings['dropout']}, {settings['precision']}"
     )
+    done = f"{counted(epochs, 'epoch')} of {counted(settings['steps_per_epoch'], 'step')}"
     tell(
-        f"  training   {epochs} epochs of {settings['steps_per_epoch']} steps of "
-        f"{settings['batch_size']}, learning rate {settings['learning_rate']}, "
-        f"seed {settings['seed']}"
+        f"  training   {done} of {settings['batch_size']}, "
+        f"learning rate {settings['learning_rate']}, seed {settings['seed']}"
     )
     tell(f"  logs       {log_folder}")
+
+
+def print_end(best, state):
+    """That a run is finished, on the console, and which weights are its best.
+
+    Args:
+        best: the weights file.
+        state: `resume.State`.
+    """
+    tell(f"Finished: {counted(state.epoch, 'epoch')}, {duration(state.seconds)} of training.")
+    tell(f"  best weights {best}")
+    tell(f"  validation accuracy {state.best['val_accuracy']:.4f}, epoch {state.best['epoch']}")
 
 
 class Console(keras.callbacks.Callback):
@@ -355,6 +367,11 @@ def bar(share):
     """A share in [0, 1] as a bar: [####------]."""
     full = round(10 * share)
     return f"[{'#' * full}{'-' * (10 - full)}]"
+
+
+def counted(number, what):
+    """1 epoch, 2 epochs."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def duration(seconds):

@@ -22,10 +22,12 @@ import conftest
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 from test_data import IMAGE_AND_CLASS, numbered, stored
 
 import calibration
+import devices
 import mytrain
 import recipe
 import report
@@ -709,6 +711,37 @@ def test_not_a_number_stops_and_keeps_the_last_good_state(emnist_dir, tmp_path, 
     assert all(np.isfinite(array).all() for array in arrays)
 
 
+def test_a_step_that_does_not_fit_the_memory_is_one_message(
+    emnist_dir, tmp_path, capsys, monkeypatch
+):
+    def vast(input_shape, class_count, dropout):
+        images = keras.Input(input_shape)
+        large = keras.layers.UpSampling2D(10**6)(images)  # 28 million pixels wide: petabytes
+        large = keras.layers.GlobalAveragePooling2D()(large)
+        return keras.Model(images, keras.layers.Dense(class_count, "softmax")(large), name="LeNet")
+
+    monkeypatch.setitem(mytrain.MODELS, "LeNet", vast)
+    assert mytrain.main(command(**settings(emnist_dir, tmp_path))[2:]) == 1
+    message = capsys.readouterr().err
+    assert "steps of 32 images" in message and "smaller --batch_size" in message
+    assert str(run_folder(tmp_path)) in message
+    assert newest_state(tmp_path)[0]["step"] == 0
+
+
+def test_a_full_disk_is_not_taken_for_a_full_memory(tmp_path):
+    text = "No space left on device"
+    error = tf.errors.ResourceExhaustedError(None, None, text)
+    with pytest.raises(tf.errors.ResourceExhaustedError, match=text):
+        with devices.explaining_memory(32, tmp_path):
+            raise error
+
+
+def test_no_memory_for_a_batch_is_no_memory_either(tmp_path):
+    with pytest.raises(devices.OutOfMemory, match="steps of 32 images"):
+        with devices.explaining_memory(32, tmp_path):
+            np.empty((2**50,), np.float64)
+
+
 def test_a_weight_that_is_no_number_is_not_saved(tmp_path):
     """A step can make it, with a loss that was one."""
     arrays = [np.ones(3), np.array([1, np.inf])]
@@ -799,6 +832,14 @@ def test_the_live_line_tells_the_time_left(monkeypatch, capsys):
         console.on_train_batch_end(batch, {"loss": 1.0, "accuracy": 0.5})
     line = capsys.readouterr().out.split("\r")[-1]
     assert line.startswith("epoch 2/3  [####------] 13/30  47 s left  loss 1.0000"), line
+
+
+def test_one_is_no_plural():
+    assert [report.counted(number, "step") for number in (0, 1, 2)] == [
+        "0 steps",
+        "1 step",
+        "2 steps",
+    ]
 
 
 def test_durations_are_said_as_people_say_them():
