@@ -28,6 +28,7 @@ from quiet import tell
 
 # Another machine that says nothing for so long is taken for dead, in seconds.
 SILENCE_S = 60
+PATIENCE_S = 300  # that all of them may take to come
 AGREE_EVERY = 10  # steps after which they look at each other's signals
 TOLD = 2000  # bytes of an error that the other processes are told
 AGAIN = "Start the same command on all machines again to go on."
@@ -64,6 +65,7 @@ def join():
     # SIGTERM is ours: it saves and stops.
     jax.config.update("jax_enable_preemption_service", False)
     tell(f"Waiting for the other machines at {wanted}")
+    _watch()
     try:
         # As keras.distribution.initialize, which has no way to say how long a silence is death.
         _hearing_signals(
@@ -72,6 +74,7 @@ def join():
             int(os.environ["KERAS_DISTRIBUTION_NUM_PROCESSES"]),
             int(os.environ["KERAS_DISTRIBUTION_PROCESS_ID"]),
             heartbeat_timeout_seconds=SILENCE_S,
+            initialization_timeout=PATIENCE_S,
         )
     except (KeyError, ValueError) as error:
         raise DevicesError(f"KERAS_DISTRIBUTION_... is incomplete or wrong: {error}") from error
@@ -83,7 +86,7 @@ def join():
         each = ", ".join(str(counts[number]) for number in sorted(counts))
         raise DevicesError(f"The machines must have as many devices each, not {each}.")
     together(lambda: None)  # connects them
-    _watch()
+    atexit.register(_dismiss_watcher)  # again: before what JAX does at the end, which may abort
     rank, processes = share()
     tell(f"This is machine {rank + 1} of {processes}; if one fails, all stop. {AGAIN}")
 
@@ -104,6 +107,7 @@ def _hearing_signals(wait, *args, **kwargs):
         while thread.is_alive():
             thread.join(0.2)
     except BaseException as stop:  # an ordinary end would take seconds, and JAX would lament
+        _dismiss_watcher()
         atexit.register(os._exit, 128 + getattr(stop, "signal_number", signal.SIGINT))
         raise
     for failure in failures:
@@ -114,9 +118,10 @@ _watcher = None  # a process that speaks for this one where it is ended by force
 
 
 def _watch():
-    """Says what to do even where JAX, who finds the first machine gone, aborts this process."""
+    """Says what to do even where JAX aborts this process: a machine does not come, or is gone."""
     global _watcher
-    words = f"This part of the training was ended by force: another machine is gone? {AGAIN}"
+    why = "a machine did not come, or is gone?"
+    words = f"This part of the training was ended by force: {why} {AGAIN}"
     # To stdout: stderr may be in the hands of quiet_libraries now.
     speak = "import sys; sys.stdin.read() or print(sys.argv[1])"
     _watcher = subprocess.Popen(

@@ -313,6 +313,31 @@ def test_a_signal_while_it_waits_for_the_other_machines_is_one_line(number, tmp_
     assert not (tmp_path / "c").exists()
 
 
+@needs_jax
+@pytest.mark.parametrize("own_number", ["0", "1"])
+def test_a_machine_that_never_comes_is_one_line(own_number, tmp_path):
+    own = {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": free_address(),
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+        "KERAS_DISTRIBUTION_PROCESS_ID": own_number,
+    }
+    environment = on_jax(tmp_path, **own)
+    del environment["TF_CPP_MIN_LOG_LEVEL"]  # with it everything is shown
+    impatient = "import mytrain, sys; mytrain.machines.PATIENCE_S = 2; sys.exit(mytrain.main([]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", impatient],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert output.count("did not come") == 1 and output.endswith(f"{machines.AGAIN}\n")
+    assert len(output.splitlines()) == 2
+
+
 def test_ended_by_force_a_process_still_says_what_to_do():
     """As JAX ends all others when the first machine, which watches over them, is gone."""
     process = run("machines._watch(); os.abort()")
