@@ -179,14 +179,17 @@ def as_png(content, picture):
 
 
 def csv_table(entries):
-    """The --csv file as bytes; a name that is no text keeps its bytes."""
+    """(file, readings, note) of each picture, as a CSV file's bytes.
+
+    A name that is no text keeps its bytes.
+    """
     text = io.StringIO(newline="")
     table = csv.writer(text)
-    table.writerow(["file", "character", "confidence", "second", "third"])
-    for entry in entries:
-        first, *others = [character for character, _ in entry.readings]
-        row = [entry.file, first, f"{entry.readings[0][1]:.4f}", *others, "", ""]
-        table.writerow(row[:5])
+    table.writerow(["file", "character", "confidence", "second", "third", "note"])
+    for file, readings, note in entries:
+        first, *others = [character for character, _ in readings]
+        row = [file, first, f"{readings[0][1]:.4f}", *others, "", ""]
+        table.writerow([*row[:5], note])
     return text.getvalue().encode("utf-8", sys.getfilesystemencodeerrors())
 
 

@@ -151,7 +151,7 @@ def parse(argv):
     add("--draw", action="store_true", help="draw in a window; s saves the drawing into assets/")
     add = parser.add_argument_group("output").add_argument
     add("--no-window", action="store_true", help="open no windows")
-    text = "write file, character, confidence, second, third of all that were read"
+    text = "write file, character, confidence, second, third, note of all that were read"
     add("--csv", metavar="FILE", help=text)
     add("--sheet", metavar="FILE.png", help="write all pictures and answers as one picture")
     argv = sys.argv[1:] if argv is None else argv
@@ -213,7 +213,7 @@ def read(options, weights, about):
     unsure = sum(is_unsure(entry.readings) for entry in good)
     print(f"{len(good)} read, {unsure} unsure, {len(entries) - len(good)} not read", flush=True)
     try:
-        for path, content in ((options.csv, answers.csv_table), (options.sheet, sheet)):
+        for path, content in ((options.csv, table), (options.sheet, sheet)):
             if path:
                 answers.write_whole(path, content(good))
     except OSError as error:
@@ -253,8 +253,12 @@ def print_line(entry, width):
         complain(entry.file, entry.error)
         return
     said = "   ".join(f"{c}  {panel.percent(p):>7}" for c, p in entry.readings)
-    notes = ["unsure"] * is_unsure(entry.readings) + [*entry.notes]
-    print(f"{printable(entry.file):<{width}}   {said}   {', '.join(notes)}".rstrip())
+    print(f"{printable(entry.file):<{width}}   {said}   {note(entry)}".rstrip())
+
+
+def note(entry):
+    """What is to be known of a reading, besides itself: "unsure, several characters?", often ""."""
+    return ", ".join(["unsure"] * is_unsure(entry.readings) + [*entry.notes])
 
 
 def reread(entry):
@@ -264,6 +268,11 @@ def reread(entry):
     except PictureError:  # deleted since
         picture, image = np.full((1, 1, 3), 255, np.uint8), None
     return picture, image, entry.readings, entry.file, is_unsure(entry.readings)
+
+
+def table(entries):
+    """The --csv file as bytes."""
+    return answers.csv_table((entry.file, entry.readings, note(entry)) for entry in entries)
 
 
 def sheet(entries):

@@ -196,8 +196,10 @@ def test_unsure_below_the_stated_confidence_and_notes(run, tmp_path, monkeypatch
     picture = np.hstack([glyph("L"), glyph("O")])
     (tmp_path / "two.png").write_bytes(encoded(picture))
     monkeypatch.setattr(demo, "UNSURE_BELOW", 1.1)
-    code, out, _ = run("two.png")
-    assert code == 0 and "unsure" in out[1] and "several" in out[1]
+    code, out, _ = run("two.png", "--csv", "out.csv")
+    assert code == 0 and out[1].endswith("   unsure, several characters?")
+    (row,) = csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8"))
+    assert row["note"] == "unsure, several characters?"
 
 
 def test_charset_restricts_and_renormalises(run, tmp_path):
@@ -228,7 +230,7 @@ def test_csv_is_utf8_with_paths_as_given(run, tmp_path):
     assert code == 1
     with open(out, encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["file", "character", "confidence", "second", "third"]
+    assert rows[0] == ["file", "character", "confidence", "second", "third", "note"]
     assert {row[0] for row in rows[1:]} == {os.path.join("in", name) for name in names}
     assert all(row[1] == "L" and 0 <= float(row[2]) <= 1 for row in rows[1:])
     assert [path.name for path in tmp_path.glob("*.part")] == []
