@@ -228,6 +228,8 @@ def check_output(path, inputs):
 
 def _stream(path):
     """1 or 2 where the path is what standard output or error go to, /dev/stdout say; else None."""
+    if path == "-":
+        return 1
     for number in (1, 2):
         with contextlib.suppress(OSError):
             if os.path.samestat(os.stat(path), os.fstat(number)):

@@ -15,6 +15,7 @@ Exit codes: 0 all read, 1 something could not be read or saved, 2 bad usage or n
 """
 
 import argparse
+import contextlib
 import io
 import os
 import string
@@ -151,7 +152,8 @@ def parse(argv):
     add("--draw", action="store_true", help="draw in a window; s saves the drawing into assets/")
     add = parser.add_argument_group("output").add_argument
     add("--no-window", action="store_true", help="open no windows")
-    text = "write file, character, confidence, second, third, note of all that were read"
+    text = "write file, character, confidence, second, third, note of all that were read; to "
+    text += "standard output for -, all else then goes to standard error"
     add("--csv", metavar="FILE", help=text)
     add("--sheet", metavar="FILE.png", help="write all pictures and answers as one picture")
     argv = sys.argv[1:] if argv is None else argv
@@ -182,10 +184,11 @@ def main(argv=None):
         about = read_sidecar(weights)
         if not allowed_classes(about["characters"], options.charset):
             raise WeightsError(f"{shown(weights)}: knows no characters of '{options.charset}'")
-        print(describe(weights, about), flush=True)
-        code = (draw if options.draw else read)(options, weights, about)
-        print(end="", flush=True)
-        return code
+        with prints_on_stderr() if options.csv == "-" else contextlib.nullcontext():
+            print(describe(weights, about), flush=True)
+            code = (draw if options.draw else read)(options, weights, about)
+            print(end="", flush=True)
+            return code
     except WeightsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -197,6 +200,15 @@ def main(argv=None):
             tell(f"standard output: {error.strerror}", stream=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+@contextlib.contextmanager
+def prints_on_stderr():
+    """Within it all lines go to standard error, while libraries are kept from it too."""
+    encoding = sys.stderr.encoding
+    with os.fdopen(os.dup(2), "w", encoding=encoding, errors="backslashreplace") as console:
+        with contextlib.redirect_stdout(console):
+            yield
 
 
 def read(options, weights, about):

@@ -559,6 +559,21 @@ def test_a_csv_on_redirected_standard_output_is_appended(weights, tmp_path):
     assert lines[-2].startswith("file,character") and lines[-1].startswith("x.png,")
 
 
+def test_a_csv_on_standard_output_is_all_that_is_there(weights, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    (tmp_path / "bad.png").write_text("no picture")
+    command = ["x.png", "bad.png", "--no-window", "--csv", "-", "--weights", weights]
+    process = start(ROOT, *command, cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (row,) = csv.DictReader(out.splitlines())
+    assert (row["file"], row["character"]) == ("x.png", "L")
+    weights_line, not_read, read, count = err.splitlines()
+    assert "62 classes" in weights_line and "1 not read" in count
+    assert LINE.match(read)[2] == "L" and not_read.startswith("bad.png: ")
+    assert not (tmp_path / "-").exists()
+
+
 def test_csv_and_sheet_in_one_file_are_refused(run, tmp_path, capsys):
     write_picture(tmp_path / "x.png", "L")
     with pytest.raises(SystemExit):
