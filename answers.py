@@ -29,6 +29,7 @@ import cv2
 FOLDER = "predictions"
 MAX_STEM = 240  # bytes of an answer's name
 TEXT_CHUNK = b"tEXtdemo.py\0"  # then the answer's name, "/", the picture's name, both quoted
+NO_PICTURE = "."  # in place of the picture's name: what is no answer to one, a panel or a sheet
 PNG_HEAD = 33  # bytes of a PNG's signature and first chunk
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 
@@ -135,11 +136,11 @@ def fitting(stem):
 def source_of(path):
     """Name of the picture that a file answers; None for a file that this program did not write."""
     try:
-        if path.suffix != ".png" or not stat.S_ISREG(path.lstat().st_mode):
+        if path.suffix.lower() != ".png" or not stat.S_ISREG(path.lstat().st_mode):
             return None
         with path.open("rb") as file:
             head = file.read(4096)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null character in the name
         return None
     size = int.from_bytes(head[PNG_HEAD : PNG_HEAD + 4], "big")
     chunk = head[PNG_HEAD + 4 : PNG_HEAD + 8 + size]
@@ -148,6 +149,16 @@ def source_of(path):
     own, _, source = chunk.removeprefix(TEXT_CHUNK).partition(b"/")
     own, source = (os.fsdecode(urllib.parse.unquote_to_bytes(part)) for part in (own, source))
     return source if own == path.name else None  # a copy under another name is the user's
+
+
+def as_overview(content, path):
+    """The bytes of a PNG file that is to be at a path, as those of a sheet or a panel."""
+    return marked(content, os.path.basename(os.path.realpath(path)), NO_PICTURE)
+
+
+def is_overview(path):
+    """Whether a file is a sheet or a panel of an earlier run, which no run reads as a picture."""
+    return source_of(Path(path)) == NO_PICTURE
 
 
 def without_answers(folder, names):
@@ -215,12 +226,21 @@ def write_new(path, content):
         raise
 
 
-def check_output(path, inputs):
-    """OSError where `write_whole` would fail, or would write over one of the input files."""
+def check_output(path, inputs, endings):
+    """OSError where `write_whole` would fail, or would write over a picture of the user's.
+
+    Args:
+        path: of the file to write.
+        inputs: the pictures to be read.
+        endings: of other files that are pictures: `--sheet *.png` names the first of them.
+    """
     # Not by its name, which a Mac's disk has in any case and spelling.
     there = [file for file in inputs if os.path.exists(file)] if os.path.exists(path) else []
     if any(os.path.samefile(path, file) for file in there):
         raise FileExistsError(None, "it is one of the pictures")
+    target = Path(os.path.realpath(path))
+    if target.is_file() and target.suffix.lower() in endings and not is_overview(target):
+        raise FileExistsError(None, "it is a picture, and no sheet of an earlier run")
     if os.path.isfile(path):
         open(path, "r+b").close()  # not replaceable where open elsewhere, on Windows, or another's
     write_whole(path, None)

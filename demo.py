@@ -29,7 +29,7 @@ import numpy as np
 
 import answers
 import panel
-from loading import BATCH, converted, list_pictures, look
+from loading import BATCH, ENDINGS, converted, list_pictures, look
 from pad import drawing_pad
 from quiet import quiet_libraries, tell
 from weights import (
@@ -216,7 +216,7 @@ def read(options, weights, about):
     entries = list_pictures(options.pictures, str(relative(ASSETS)))
     for path in filter(None, (options.csv, options.sheet)):
         try:  # found out before the work, not after it
-            answers.check_output(path, [entry.file for entry in entries])
+            answers.check_output(path, [entry.file for entry in entries], ENDINGS)
         except OSError as error:
             complain(path, f"cannot be written: {error.strerror}")
             return 2
@@ -224,10 +224,14 @@ def read(options, weights, about):
     good = [entry for entry in entries if entry.readings]
     unsure = sum(is_unsure(entry.readings) for entry in good)
     print(f"{len(good)} read, {unsure} unsure, {len(entries) - len(good)} not read", flush=True)
+    outputs = (
+        (options.csv, lambda: table(good)),
+        (options.sheet, lambda: answers.as_overview(sheet(good), options.sheet)),
+    )
     try:
-        for path, content in ((options.csv, table), (options.sheet, sheet)):
+        for path, content in outputs:
             if path:
-                answers.write_whole(path, content(good))
+                answers.write_whole(path, content())
     except OSError as error:
         complain(path, f"not written: {error.strerror}")
         failures += 1

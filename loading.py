@@ -86,6 +86,8 @@ def list_pictures(arguments, default=None):
     unique = {}
     for folder in files.values():
         for _, file in sorted(folder, key=lambda pair: natural_order(pair[0])):
+            if answers.is_overview(file):
+                continue
             folder_of, name = os.path.split(file)  # a linked folder is the same folder
             unique.setdefault((os.path.realpath(folder_of), name), Entry(file))
     if not entries and not unique:  # with others, as in `notes/*`, such a folder is passed over

@@ -273,7 +273,7 @@ def save_png(path, picture):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = next(name for name in itertools.chain([path], numbered) if not name.exists())
-        answers.write_new(free, answers.marked(data, free.name, "."))
+        answers.write_new(free, answers.as_overview(data, free))
         return f"saved as {free}"
     except OSError as error:
         return f"not saved: {error}"

@@ -559,6 +559,34 @@ def test_a_csv_on_redirected_standard_output_is_appended(weights, tmp_path):
     assert lines[-2].startswith("file,character") and lines[-1].startswith("x.png,")
 
 
+def test_a_sheet_among_the_pictures_is_none_of_them(run, tmp_path):
+    write_picture(tmp_path / "in" / "x.png", "L")
+    sheet = os.path.join("in", "sheet.png")
+    for arguments in (
+        ["in"],
+        ["in"],
+        [os.path.join("in", "x.png"), sheet],
+    ):  # what `in/*` expands to
+        code, out, err = run(*arguments, "--sheet", sheet)
+        assert (code, err) == (0, []) and "1 read" in out[-1]
+    assert "1 read" in run("in")[1][-1]
+    copy = shutil.copy(
+        tmp_path / sheet, tmp_path / "in" / "mine.png"
+    )  # the user's, as answers' are
+    assert "2 read" in run("in")[1][-1] and os.path.exists(copy)
+
+
+def test_pictures_of_the_user_s_are_no_place_for_outputs(run, tmp_path):
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / name, "L")
+    before = (tmp_path / "a.png").read_bytes()
+    for option in ("--sheet", "--csv"):
+        code, _, err = run(option, "a.png", "b.png")  # what `--sheet *.png` expands to
+        assert code == 2
+        assert err == ["a.png: cannot be written: it is a picture, and no sheet of an earlier run"]
+        assert (tmp_path / "a.png").read_bytes() == before
+
+
 def test_a_csv_on_standard_output_is_all_that_is_there(weights, tmp_path):
     write_picture(tmp_path / "x.png", "L")
     (tmp_path / "bad.png").write_text("no picture")
