@@ -224,12 +224,24 @@ def start_network(weights, about):
         with heeding_ctrl_c():
             return load_network(weights, about)
     except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
-        if "KERAS_BACKEND" not in os.environ:
+        if not (chosen := chosen_backend()):
             raise
-        raise WeightsError(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}") from None
+        raise WeightsError(f"{chosen}: {error}") from None
     finally:
         gc.freeze()
         gc.enable()
+
+
+def chosen_backend():
+    """Where another backend of Keras's than TensorFlow is chosen, for a message; None: nowhere."""
+    if "KERAS_BACKEND" in os.environ:
+        return f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}"
+    file = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"), "keras.json")
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        backend = json.loads(file.read_text("utf-8")).get("backend", "tensorflow")
+        if backend != "tensorflow":
+            return printable(f'"backend": "{backend}" in {file}')
+    return None
 
 
 def _stored_shapes(weights, name):

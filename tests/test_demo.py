@@ -916,6 +916,15 @@ def test_a_backend_that_is_not_there_is_one_line(clone):
     assert err.startswith("KERAS_BACKEND=jaxx: ")
 
 
+def test_a_backend_of_keras_json_that_is_not_there_is_one_line(clone, tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "jaxx"}')
+    environment = {"KERAS_HOME": str(tmp_path)}
+    process = start(clone, "--no-window", environment=environment)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and err.count("\n") == 1
+    assert err.startswith(f'"backend": "jaxx" in {tmp_path / "keras.json"}: ')
+
+
 def test_help_fits_80_columns_and_starts_without_keras():
     command = (
         "import sys, demo\n"
