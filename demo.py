@@ -18,9 +18,14 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import string
 import sys
 from pathlib import Path
+
+IS_PROGRAM = __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+if IS_PROGRAM:  # Ctrl-C while OpenCV is imported: nothing was begun, nothing is to be said
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Before cv2, for which `picture` sets a limit on the size of pictures.
 from picture import PictureError, read_picture, to_emnist  # isort: skip
@@ -337,5 +342,7 @@ def draw(options, weights, about):
     return 0
 
 
+if IS_PROGRAM:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if __name__ == "__main__":
     sys.exit(main())

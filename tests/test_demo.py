@@ -973,6 +973,14 @@ def test_ctrl_c_ends_without_a_traceback(clone):
 
 
 @pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
+def test_ctrl_c_while_opencv_is_imported_is_silent(clone):
+    # Where it is imported, by a module of that name that comes before OpenCV's own.
+    (clone / "cv2.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    process = start(clone, "--no-window")
+    assert process.communicate(timeout=60) == ("", "") and process.returncode == -signal.SIGINT
+
+
+@pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
 def test_workers_that_still_import_say_nothing_of_ctrl_c(clone):
     for copy in range(2 * loading.MANY):
         shutil.copy(clone / "assets" / "1.png", clone / "assets" / f"copy{copy}.png")
