@@ -31,6 +31,7 @@ from pieces import box, cut_off, grown, label_pieces, of_pieces, stroke_width
 # Reading
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"  # brands in its first box
 MAX_BYTES = 256 * 2**20  # 64 megapixels of uncompressed BGR are 192 MB
+MAX_FRAMES = 1000  # of an animation that begins empty
 
 # EMNIST's framing, measured on 10,000 of its digits; px of the 28x28 image
 EMNIST_SIZE = 28  # model.INPUT_SHAPE, which this module may not import
@@ -58,7 +59,7 @@ def read_picture(path):
 
     Returns:
         (height, width, 3) uint8, BGR, turned upright by EXIF, transparency composited; the first
-        frame of an animation.
+        frame of an animation or page of a TIFF, or the last that is not empty where that one is.
 
     Raises:
         PictureError: one line that says what is wrong with it.
@@ -85,8 +86,29 @@ def decode(data):
     if height * width > MAX_MEGAPIXELS * 10**6:  # cv2 was imported first, without the limit
         raise PictureError(f"too large: more than {MAX_MEGAPIXELS} megapixels")
     picture = _bgr(picture)
+    if (picture[::8, ::8] == picture[0, 0]).all() and (picture == picture[0, 0]).all():
+        picture = _last_frame(data, picture)
     exif = [b.tobytes() for k, b in zip(kinds, blobs) if k == cv2.IMAGE_METADATA_EXIF]
     return _turned(picture, _exif_orientation(exif[0]) if exif else 1)
+
+
+def _last_frame(data, first):
+    """The last frame in a file's bytes that has more than one colour; `first` where none has.
+
+    A drawing that is played back begins with an empty page.
+    """
+    pixels = first.shape[0] * first.shape[1]
+    count = min(MAX_FRAMES, MAX_MEGAPIXELS * 10**6 // pixels)  # no more than one picture's memory
+    try:
+        with _quiet_stderr():
+            frames = cv2.imdecodeanimation(data, 0, count)[1].frames
+    except (cv2.error, MemoryError):
+        return first
+    for frame in reversed(frames):
+        frame = _bgr(frame)
+        if (frame != frame[0, 0]).any():
+            return frame
+    return first
 
 
 def _not_readable(data):

@@ -1061,6 +1061,22 @@ def test_an_animation_gives_its_first_frame(tmp_path):
         assert difference(image, to_emnist(PAGE)) < TOLERANCE
 
 
+def test_an_animation_that_begins_empty_gives_its_last_frame_that_is_not(tmp_path):
+    half = PAGE.copy()
+    half[45:] = 255
+    opaque = [np.dstack([p, WHITE[..., 0]]) for p in (WHITE, half, PAGE, WHITE)]
+    clear = [0 * opaque[0], opaque[2]]
+    for frames in (opaque, clear):
+        animation = cv2.Animation()
+        animation.frames, animation.durations = frames, [100] * len(frames)
+        for kind in (".png", ".webp", ".gif"):
+            (tmp_path / "x").write_bytes(cv2.imencodeanimation(kind, animation)[1].tobytes())
+            image = to_emnist(read_picture(tmp_path / "x"))
+            assert difference(image, to_emnist(PAGE)) < TOLERANCE
+    cv2.imwritemulti(str(tmp_path / "x.tiff"), [WHITE, PAGE])
+    assert difference(to_emnist(read_picture(tmp_path / "x.tiff")), to_emnist(PAGE)) < TOLERANCE
+
+
 def test_exif_turns_the_picture_upright(tmp_path):
     shown = PAGE[:, :80]
     turn = {  # how a camera stores what was seen, for each of EXIF's orientations
