@@ -31,6 +31,7 @@ from pieces import box, cut_off, grown, label_pieces, of_pieces, stroke_width
 # Reading
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"  # brands in its first box
 MAX_BYTES = 256 * 2**20  # 64 megapixels of uncompressed BGR are 192 MB
+ORIENTATION, SAMPLES_PER_PIXEL = 0x0112, 0x0115  # tags of EXIF 2.3 and TIFF 6.0
 MAX_FRAMES = 1000  # of an animation that begins empty
 
 # EMNIST's framing, measured on 10,000 of its digits; px of the 28x28 image
@@ -88,8 +89,10 @@ def decode(data):
     picture = _bgr(picture)
     if (picture[::8, ::8] == picture[0, 0]).all() and (picture == picture[0, 0]).all():
         picture = _last_frame(data, picture)
+        if not np.ptp(picture) and _tag(data.tobytes(), SAMPLES_PER_PIXEL) == 2:
+            raise PictureError("a grey TIFF with transparency, which OpenCV loses: save it as PNG")
     exif = [b.tobytes() for k, b in zip(kinds, blobs) if k == cv2.IMAGE_METADATA_EXIF]
-    return _turned(picture, _exif_orientation(exif[0]) if exif else 1)
+    return _turned(picture, _tag(exif[0], ORIENTATION) if exif else 1)
 
 
 def _last_frame(data, first):
@@ -248,27 +251,27 @@ def _outline(colour, alpha, visible):
     return edge if alike[0] > 0.9 and alike[1] < 0.95 else None
 
 
-def _exif_orientation(exif):
-    """1 to 8 from the bytes of an EXIF block (a TIFF directory); 1, upright, where it says none."""
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+def _tag(tiff, tag):
+    """A tag's number in the bytes of a TIFF file, or of an EXIF block, which is one; or None."""
+    order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
-        return 1
+        return None
 
     def number(start, n):
-        return int.from_bytes(exif[start : start + n], order)
+        return int.from_bytes(tiff[start : start + n], order)
 
     directory = number(4, 4)
     for k in range(number(directory, 2)):
         entry = directory + 2 + 12 * k
-        if entry + 12 > len(exif):
+        if entry + 12 > len(tiff):
             break
-        if number(entry, 2) == 0x0112:  # the orientation tag
+        if number(entry, 2) == tag:
             return number(entry + 8, 2)
-    return 1
+    return None
 
 
 def _turned(picture, orientation):
-    """The picture as it was seen, from EXIF's orientation (EXIF 2.3, tag 0x0112)."""
+    """The picture as it was seen, from EXIF's orientation, 1 to 8, upright for all else."""
     if orientation in (5, 6, 7, 8):
         picture = picture.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):

@@ -19,6 +19,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import picture
 from picture import PictureError, convert, decode, read_picture, to_emnist
@@ -906,6 +907,16 @@ def test_a_file_that_is_no_picture_gives_one_line(tmp_path, capfd, data, line):
     path.write_bytes(data)
     assert line_of(path) == line
     assert capfd.readouterr() == ("", "")  # neither OpenCV nor libpng adds its own
+
+
+def test_a_grey_tiff_whose_transparency_opencv_loses_is_named_so(tmp_path):
+    ink = Image.merge("LA", [Image.new("L", (90, 90)), Image.fromarray(255 - PAGE[..., 0])])
+    ink.save(tmp_path / "x.tif", compression="tiff_lzw")
+    line = "a grey TIFF with transparency, which OpenCV loses: save it as PNG"
+    assert line_of(tmp_path / "x.tif") == line
+    opaque = Image.merge("LA", [Image.fromarray(PAGE[..., 0]), Image.new("L", (90, 90), 255)])
+    opaque.save(tmp_path / "x.tif")
+    assert difference(to_emnist(read_picture(tmp_path / "x.tif")), to_emnist(PAGE)) < TOLERANCE
 
 
 def test_what_is_no_regular_file_gives_one_line(tmp_path):
