@@ -115,11 +115,17 @@ def _last_frame(data, first):
 
 
 def _not_readable(data):
-    """Why OpenCV reads no picture in these bytes; many a phone's camera writes what it cannot."""
-    first = data[:64].tobytes()
-    if first[4:8] == b"ftyp" and any(brand in first for brand in HEIC):
-        return "a HEIC picture, which OpenCV cannot read: save it as JPEG or PNG"
-    return "not a picture that OpenCV can read"
+    """Why OpenCV reads no picture in these bytes; phones' cameras and scanners write others too."""
+    first = data[:1024].tobytes()
+    if first[4:8] == b"ftyp" and any(brand in first[:64] for brand in HEIC):
+        kind = "a HEIC picture"
+    elif first.startswith(b"%PDF-"):
+        kind = "a PDF"
+    elif b"<svg" in first:
+        kind = "an SVG drawing"
+    else:
+        return "not a picture that OpenCV can read"
+    return f"{kind}, which OpenCV cannot read: save it as JPEG or PNG"
 
 
 def read_bytes(path):

@@ -895,12 +895,28 @@ def line_of(path):
             b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(100),
             "a HEIC picture, which OpenCV cannot read: save it as JPEG or PNG",
         ),
+        (b"%PDF-1.4\n", "a PDF, which OpenCV cannot read: save it as JPEG or PNG"),
+        (
+            b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+            "an SVG drawing, which OpenCV cannot read: save it as JPEG or PNG",
+        ),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "not a picture that OpenCV can read"),
         (encode(".png", PAGE)[:200], "not a picture that OpenCV can read"),
         (encode(".jpg", PAGE)[:200], "not a picture that OpenCV can read"),
         (png(8, 8, 8, 2, bytes(100)), "not a picture that OpenCV can read"),
     ],
-    ids=["empty", "text", "one byte", "heic", "avif cut", "png cut", "jpeg cut", "png short"],
+    ids=[
+        "empty",
+        "text",
+        "one byte",
+        "heic",
+        "pdf",
+        "svg",
+        "avif cut",
+        "png cut",
+        "jpeg cut",
+        "png short",
+    ],
 )
 def test_a_file_that_is_no_picture_gives_one_line(tmp_path, capfd, data, line):
     path = tmp_path / "x.png"
