@@ -11,6 +11,8 @@ picture, one 3.6). Few are converted by threads: a process takes a quarter of a 
 import collections
 import concurrent.futures
 import contextlib
+import glob
+import itertools
 import multiprocessing
 import os
 import re
@@ -58,12 +60,12 @@ def list_pictures(arguments, default=None):
     """Entries for all files, each once: folders in the given order, natural order within each.
 
     Args:
-        arguments: files of any ending and folders.
+        arguments: files of any ending, folders, and patterns of both.
         default: the folder whose .png files are read where there are no arguments.
     """
     entries, files = [], {}  # files: folder as given -> [(name, file as given), ...]
     endings = ENDINGS if arguments else {".png"}
-    for argument in arguments or [default]:
+    for argument in itertools.chain(*map(matching, arguments or [default])):
         if not os.path.isdir(argument):
             folder, name = os.path.split(argument)
             files.setdefault(folder, []).append((name, argument))
@@ -93,6 +95,11 @@ def list_pictures(arguments, default=None):
     if not entries and not unique:  # with others, as in `notes/*`, such a folder is passed over
         return [Entry(argument, "only answers of an earlier run") for argument in arguments]
     return entries + list(unique.values())
+
+
+def matching(argument):
+    """What a pattern, `notes/*.png`, stands for: Windows leaves that to the program."""
+    return [argument] if os.path.lexists(argument) else glob.glob(argument) or [argument]
 
 
 def natural_order(name):

@@ -178,6 +178,18 @@ def test_names_that_look_like_options_are_files_behind_two_dashes(run, tmp_path)
     assert sorted(saved(tmp_path)) == ["L_-x.png", "L_y.png"]
 
 
+def test_a_pattern_that_the_shell_left_as_it_is(run, tmp_path):  # as those of Windows do
+    for name in ("x10.png", "x2.png", "y.png", "[x]1.png", "x1.png"):
+        write_picture(tmp_path / "in" / name, "L")
+    (tmp_path / "in" / "x.txt").write_text("no picture")
+    code, out, err = run(os.path.join("in", "x*.png"), "[x]1.png", os.path.join("in", "[x]1.png"))
+    assert code == 1 and err == ["[x]1.png: no such file"]
+    read = [os.path.basename(line.split()[0]) for line in out[1:-1]]
+    assert read == ["[x]1.png", "x1.png", "x2.png", "x10.png"]
+    code, _, err = run(os.path.join("in", "z*.png"))
+    assert code == 1 and err == [f"{os.path.join('in', 'z*.png')}: no such file"]
+
+
 def test_first_line_says_which_weights(run, tmp_path, weights):
     write_picture(tmp_path / "x.png")
     first = run("x.png")[1][0]
