@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quiet import heeding_ctrl_c
+from quiet import heeding_ctrl_c, quiet_libraries
 
 # <model>/best.weights.h5 of the user's trainings, shipped/*.weights.h5
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
@@ -50,7 +50,9 @@ def get_model(weights=None):
         WeightsError: there are none, or they cannot be used.
     """
     weights = find_weights() if weights is None else Path(weights)
-    return load_network(weights, read_sidecar(weights))
+    about = read_sidecar(weights)
+    with quiet_libraries(gpu=True):
+        return load_network(weights, about)
 
 
 # ---------------------------------------------------------------------- which file, and is it sound

@@ -966,6 +966,21 @@ def test_fresh_clone_without_a_display(clone, tmp_path):
     assert names == ["7_2.png", "L_1.png", "O_10.png"]
 
 
+def test_another_program_hears_nothing_of_the_libraries(clone):
+    code = """if True:
+        from demo import get_model, predict, read_picture
+        print(predict(get_model(), [read_picture("assets/1.png")]).shape)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=clone,
+        env=bare_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("(1, 62)\n", "")
+
+
 def test_closed_pipe_ends_without_a_traceback(clone):
     process = start(clone, "--no-window")
     process.stdout.readline()
