@@ -233,13 +233,13 @@ def read(options, weights, about):
         (options.csv, lambda: table(good)),
         (options.sheet, lambda: answers.as_overview(sheet(good), options.sheet)),
     )
-    try:
-        for path, content in outputs:
+    for path, content in outputs:
+        try:
             if path:
                 answers.write_whole(path, content())
-    except OSError as error:
-        complain(path, f"not written: {error.strerror}")
-        failures += 1
+        except OSError as error:
+            complain(path, f"not written: {error.strerror}")
+            failures += 1
     if good and not options.no_window:
         show(good)
     return 1 if failures or len(good) < len(entries) else 0

@@ -571,6 +571,14 @@ def test_a_csv_on_redirected_standard_output_is_appended(weights, tmp_path):
     assert lines[-2].startswith("file,character") and lines[-1].startswith("x.png,")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no /dev/full")
+def test_a_sheet_is_written_where_the_csv_cannot_be(run, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    code, _, err = run("x.png", "--csv", "/dev/full", "--sheet", "sheet.png")
+    assert code == 1 and len(err) == 1 and err[0].startswith("/dev/full: not written: ")
+    assert (tmp_path / "sheet.png").exists()
+
+
 def test_a_sheet_among_the_pictures_is_none_of_them(run, tmp_path):
     write_picture(tmp_path / "in" / "x.png", "L")
     sheet = os.path.join("in", "sheet.png")
