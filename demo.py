@@ -129,7 +129,7 @@ def is_unsure(readings):
 # ------------------------------------------------------------------------------------------ main
 def complain(subject, reason):
     print(end="", flush=True)  # keeps the order where both go to one place
-    print(f"{printable(str(subject))}: {reason}", file=sys.stderr, flush=True)
+    tell(f"{printable(str(subject))}: {reason}", stream=sys.stderr)
 
 
 def parse(argv):
@@ -195,10 +195,10 @@ def main(argv=None):
             print(end="", flush=True)
             return code
     except WeightsError as error:
-        print(error, file=sys.stderr)
+        tell(error, stream=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        tell("stopped", stream=sys.stderr)
         return 130
     except OSError as error:  # standard output's: its disk is full, say
         if not isinstance(error, BrokenPipeError):  # `demo.py | head` has seen enough
@@ -322,7 +322,7 @@ def show(entries):
 def draw(options, weights, about):
     """The drawing pad. Returns the exit code."""
     if not panel.has_display():
-        print("no display: --draw needs one", file=sys.stderr)
+        tell("no display: --draw needs one", stream=sys.stderr)
         return 1
     with quiet_libraries(gpu=False):
         model = start_network(weights, about)

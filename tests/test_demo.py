@@ -1184,6 +1184,17 @@ def test_a_full_standard_output_is_one_line(weights, tmp_path):
     assert (done.returncode, done.stderr) == (1, "standard output: No space left on device\n")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no /dev/full")
+def test_a_full_standard_error_ends_nothing(weights, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    command = [sys.executable, ROOT / "demo.py", "none.png", "x.png", "--no-window"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*command, "--weights", weights], cwd=tmp_path, stdout=subprocess.PIPE, stderr=full
+        )
+    assert done.returncode == 1 and b"1 read, 0 unsure, 1 not read" in done.stdout
+
+
 def test_pictures_are_read_where_no_file_can_be_written_at_all(weights, tmp_path):
     """Not even a temporary one, which TensorFlow's import asks for."""
     limited = pytest.importorskip("resource", reason="limits are a Unix thing")
