@@ -105,6 +105,8 @@ def _save(path, source, content, earlier):
     if not content:
         raise OSError(errno.EINVAL, "no PNG file can be made of it", str(path))
     content = marked(content, path.name, source)
+    if source_of(path) == source and path not in earlier:  # of another run, at the same time
+        earlier = [*earlier, path]
     # The same name, or another case of it, which many a disk does not tell apart.
     again = next((old for old in earlier if old.name.casefold() == path.name.casefold()), None)
     if again:

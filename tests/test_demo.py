@@ -516,6 +516,19 @@ def test_what_the_user_puts_into_predictions_meanwhile_stays(tmp_path):
     assert earlier.items() <= saved(tmp_path).items()
 
 
+def test_two_runs_at_once_answer_the_same_pictures(tmp_path):
+    content = encoded(glyph("L"))
+    entries = [
+        SimpleNamespace(file=str(tmp_path / name), content=content, readings=(("L", 0.9),))
+        for name in ("x.png", "x.jpg", "y.png")
+    ]
+    runs = {}, {}  # each has looked at the folder before the other is through
+    for entry in entries:
+        for folders in runs:
+            assert answers.save_answers([entry], folders) == []
+    assert sorted(saved(tmp_path)) == ["L_x.png", "L_x_2.png", "L_y.png"]
+
+
 @pytest.mark.skipif(not POSIX, reason="Windows has a limit on whole paths")
 @pytest.mark.parametrize(
     "letter", ["x" * 249, "x" * 251, "\u5b57" * 83], ids=["249", "251", "83x3"]
