@@ -9,12 +9,12 @@ Stop it with Ctrl-C at any time; the same command goes on where it stopped.
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 from pathlib import Path
 
 from quiet import heeding_ctrl_c, quiet_libraries, tell
+from weights import chosen_backend
 
 try:
     with quiet_libraries(gpu=True), heeding_ctrl_c():
@@ -36,9 +36,9 @@ except KeyboardInterrupt:  # in these seconds nothing was begun
     tell("Stopped.", stream=sys.stderr)
     sys.exit(130)
 except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
-    if "KERAS_BACKEND" not in os.environ:
+    if not (chosen := chosen_backend()):
         raise
-    tell(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}", stream=sys.stderr)
+    tell(f"{chosen}: {error}", stream=sys.stderr)
     sys.exit(1)
 
 HERE = Path(__file__).parent

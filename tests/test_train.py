@@ -440,16 +440,22 @@ def test_a_test_split_that_comes_later_is_scored_then(emnist_dir, tmp_path, monk
     assert "top 1" in scored["test"] and scored["seconds"] == trained["seconds"]
 
 
-def test_a_backend_that_is_not_there_is_one_line():
-    done = subprocess.run(
-        [sys.executable, ROOT / "mytrain.py", "--help"],
-        env=os.environ | {"KERAS_BACKEND": "jaxx"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("KERAS_BACKEND=jaxx: ")
+def test_a_backend_that_is_not_there_is_one_line(tmp_path):
+    file = tmp_path / "keras.json"
+    file.write_text('{"backend": "jaxx"}')
+    for variable, value, told in (
+        ("KERAS_BACKEND", "jaxx", "KERAS_BACKEND=jaxx: "),
+        ("KERAS_HOME", str(tmp_path), f'"backend": "jaxx" in {file}: '),
+    ):
+        done = subprocess.run(
+            [sys.executable, ROOT / "mytrain.py", "--help"],
+            env=os.environ | {variable: value},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert done.stderr.startswith(told)
 
 
 def test_fresh_moves_the_old_run_aside(copy, emnist_dir):
