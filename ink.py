@@ -13,7 +13,7 @@ import numpy as np
 from character import NoInk, find_character, ink_level, ruled
 from paper import MIN_CONTRAST, ink_side, light_on, margin_of, quantile, without_ink, without_shadow
 from pieces import box, grown
-from sheet import SHEET_SIDE, find_cell, find_sheet
+from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 
 BILEVEL = 0.95  # of a picture in black and white alone, what is nearly so
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
@@ -49,6 +49,12 @@ def find_ink(picture):
 def _find_once(picture):
     """`find_ink`, of the picture as it is."""
     work, scale, spotless = _seen(picture)
+    if spotless and scale < 1:
+        canvas = find_canvas(cv2.extractChannel(work, 1))
+        if canvas is not None:
+            left, top, right, bottom = (round(n / scale) for n in canvas)
+            picture = picture[top:bottom, left:right]
+            work, scale, spotless = _seen(picture)
     sheet = _sheet(work) if scale < SMALL else None
     found = None if sheet is None else _on_sheet(work, scale, spotless, sheet)
     if found is None:

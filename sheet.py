@@ -1,6 +1,7 @@
-"""Where the sheet of paper is, in a picture that also shows what it lies on.
+"""Where the sheet of paper is, in a picture that also shows what it lies on, or an app's bars.
 
     inside = find_sheet(grey)
+    left, top, right, bottom = find_canvas(grey)
 
 A sheet is a light, convex region with straight, sharp sides before something darker: a page on a
 desk. Who photographs one shows what it lies on, which is neither paper nor ink.
@@ -19,8 +20,40 @@ MIN_PALE_STEP, MIN_CELL = 20.0, 0.04  # the same of a white cell in a pale colou
 WHITE = 0.98  # of the picture's pixels, those no lighter than the cell
 CONVEX = 0.93  # of its convex hull, the sheet
 STRAIGHT = 0.87  # of that hull, a polygon of few corners; of an ellipse, one of six has 0.83
+BAR, BAR_SHARE = (2.0, 64.0), 0.6  # grey levels between it and the canvas, a bar of an app's; of it
 CORNERS = 6  # at most; the picture's own may cut off some
 AROUND = 0.85  # of what is around it, what is as dark as the ground
+
+
+def find_canvas(grey):
+    """Finds a drawing between the bars of an app, in a picture of its whole window or screen.
+
+    A bar is all along an edge, even, a little lighter or darker than the canvas, and thicker than a
+    line; what is beyond it, a title or a frame, belongs to it.
+
+    Args:
+        grey: (h, w) float32 in [0, 255], of a picture whose pixels are mostly as those beside them.
+
+    Returns:
+        (left, top, right, bottom) in px of `grey`, or None where there are no bars.
+    """
+    canvas = quantile(grey[::8, ::8].ravel(), 0.5)
+    found = []
+    for lines in (grey.T[:, ::16], grey[:, ::16]):  # columns, rows
+        level = np.median(lines, axis=1)
+        even = (abs(lines - level[:, None]) < 1).mean(axis=1) > BAR_SHARE
+        step = abs(level - canvas)
+        bar = even & (step > BAR[0]) & (step < BAR[1])
+        thick = np.ones((1, max(3, len(bar) // 40)), np.uint8)
+        bar = cv2.morphologyEx(bar.astype(np.uint8)[None], cv2.MORPH_OPEN, thick)[0] > 0
+        third, plain = len(bar) // 3, even & (step < 1)
+        # Beyond its sharp edge, or a line at it, is the canvas: no shadow that ends there.
+        first = [n + 3 for n in np.flatnonzero(bar[:third]) if plain[n + 3]]
+        last = [n - 2 for n in np.flatnonzero(bar) if n >= len(bar) - third and plain[n - 3]]
+        found.append((max(first, default=0), min(last, default=len(bar))))
+    (left, right), (top, bottom) = found
+    whole = (left, top, right, bottom) == (0, 0, *grey.shape[::-1])
+    return None if whole else (left, top, right, bottom)
 
 
 def find_sheet(grey, solid=False):

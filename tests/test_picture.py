@@ -527,6 +527,22 @@ def test_a_round_letter_is_no_frame():
     assert image[2:6, 10:18].max() > 0.9  # the ring's top
 
 
+@pytest.mark.parametrize("character", ["2", "K", "a", "i"])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_screenshot_of_a_drawing_app(character, dark):
+    """Its bars, with what is in them, and a line where they end."""
+    canvas, bar, ink, line = (20, 45, 230, 70) if dark else (255, 246, 40, 210)
+    page = flat(paint(place(draw(character, 220), 900, 440), (ink,) * 3, (canvas,) * 3))
+    page[:110] = page[820:] = bar
+    page[110:112] = line
+    cv2.putText(page, "9:41", (30, 40), 0, 0.9, (ink,) * 3, 2, cv2.LINE_AA)
+    cv2.putText(page, "< Notes", (20, 90), 0, 1, (220, 120, 20), 2, cv2.LINE_AA)
+    cv2.rectangle(page, (370, 20), (405, 42), (ink,) * 3, -1)
+    cv2.rectangle(page, (150, 840), (300, 880), (40, 40, 220), -1)
+    image, notes = convert(page)
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 def _dashed(ends, count=6):
     """Line ends (x, y, x, y) -> those of `count` dashes on it."""
     x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
