@@ -12,6 +12,7 @@ import numpy as np
 
 SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
 STRAY = (0.08, 0.3)  # dirt too: below that share of it, and that share of the rest's side apart
+ASIDE = (0.3, 0.4)  # and so far apart below that share of it and of its side
 APART = (0.05, 0.25)  # of a character's longer side: another's part is farther beside it, above it
 FAR = 0.3  # of a character's longer side: nothing of it is so far off, but for its dot
 WHOLE = 0.7  # of the height of all there is, a whole character's beside parts of others
@@ -87,13 +88,22 @@ def not_specks(labels, stats):
     dots = over(stats, main) & ~kept
     if dots.any():  # seldom, and the stroke's width takes a twentieth of a conversion
         kept |= dots & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
+    sides = stats[:, 2:4].max(axis=1)
     small = kept & (area < STRAY[0] * area[main])
+    if not cut_by_edges(stats, labels.shape)[:, main].any():  # it is no shadow
+        small |= kept & (area < ASIDE[0] * area[main]) & (sides < ASIDE[1] * sides[main])
     if small.any():
         # Where a hasty hand sets them, and as a dash at most: a staple is thinner.
         dots = over(stats, main, aside=0.6, high=1.5)
-        dots &= area > 0.2 * stats[:, 2:4].max(axis=1) ** 2
-        gaps, side = _gaps(stats, kept & ~small)
-        kept &= ~(small & ~dots & (gaps.max(axis=0) > STRAY[1] * side))
+        dots &= area > 0.2 * sides**2
+        near, before = kept & ~small, 0
+        while np.count_nonzero(near) > before:  # of strokes with gaps each is near another
+            before = np.count_nonzero(near)
+            gaps, side = _gaps(stats, near)
+            near |= small & (gaps.max(axis=0) <= STRAY[1] * side)
+        far = small & ~near
+        several = np.count_nonzero(far & dots) > 1  # a screen's signs: an i has one dot
+        kept &= ~(far & (several | ~dots))
     kept[0] = False
     return kept
 

@@ -543,6 +543,16 @@ def test_a_screenshot_of_a_drawing_app(character, dark):
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("at", [(60, 170), (330, 250), (170, 350)])
+def test_something_small_that_is_far_from_the_character_is_dropped(character, at):
+    """As a list's bullet, a hole, what is left of the next line: larger than a speck."""
+    coverage = place(draw(character, 140, 2), 400, 400)
+    cv2.circle(coverage, at, 9, 1, 4, cv2.LINE_AA)
+    image = to_emnist(photograph(paint(coverage), noise=2))
+    assert difference(image, reference(character, 2)) < TOLERANCE
+
+
 def _dashed(ends, count=6):
     """Line ends (x, y, x, y) -> those of `count` dashes on it."""
     x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
