@@ -128,7 +128,8 @@ def cut_off(labels, stats):
     if whole.any() and cut[:, 1:].any(axis=1).sum() < 3:
         apart = [_gaps(stats, [k])[0].max(axis=0) for k in np.flatnonzero(whole)]
         far = np.min(apart, axis=0) > FAR * side
-        found |= far & (area < OTHER_AREA * area[main]) & ~over(stats, main)
+        dots = over(stats, main) & (stats[:, 2:4].max(axis=1) < ASIDE[1] * side)
+        found |= far & (area < OTHER_AREA * area[main]) & ~dots
     found &= ~whole & whole.any()
     found[0] = False
     return found

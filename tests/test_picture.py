@@ -553,6 +553,16 @@ def test_something_small_that_is_far_from_the_character_is_dropped(character, at
     assert difference(image, reference(character, 2)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+def test_a_paper_clip_over_the_character_is_no_dot(character):
+    page = paint(place(draw(character, 130), 460, 400, top=150))
+    for x, y, end in ((190, -20, 80), (200, -20, 60), (214, -20, 80)):
+        cv2.line(page, (x, y), (x, end), (110,) * 3, 4, cv2.LINE_AA)
+    cv2.ellipse(page, (202, 80), (12, 12), 0, 0, 180, (110,) * 3, 4, cv2.LINE_AA)
+    image = to_emnist(photograph(page, noise=1))
+    assert difference(image, reference(character)) < TOLERANCE
+
+
 def _dashed(ends, count=6):
     """Line ends (x, y, x, y) -> those of `count` dashes on it."""
     x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
