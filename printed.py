@@ -19,6 +19,7 @@ FRAME_ASPECT = 12  # the same of a frame's sides, of which there are four
 MIN_FRAME = 48  # px, side of a frame that is crossed; in a smaller one bows are not seen
 MAX_BOW = 6.0  # px, such a side's; an O's are rounder
 FRAMED = 0.25  # of a frame's shorter side, the height of what is in it, at least: no bar of an E
+RINGED = 0.4  # of a ring's height, the longer side of a character in it
 MAX_CELLS = 6  # of a form, looked at for one that holds a character: the widest
 LONG = 1.2  # of a character's longer side, a line to write on
 DOT = 0.15  # of the largest piece's area, a printed dot's at most
@@ -50,8 +51,10 @@ def _frame(labels, stats):
             continue
         piece = labels == outer
         places = np.argwhere(piece).astype(np.float32)
-        hull = cv2.contourArea(cv2.convexHull(places))
-        if hull <= 0.92 * np.prod(cv2.minAreaRect(places)[1]):  # a circle has 0.79, a D 0.9
+        hull = cv2.contourArea(cv2.convexHull(places)) / max(1, np.prod(cv2.minAreaRect(places)[1]))
+        # A circle has 0.79, a D 0.9; what is in a round letter is small.
+        large = np.subtract(*extent(stats, inside)[::-1]).max() > RINGED * height[outer]
+        if hull < 0.7 or not (hull > 0.92 or large):
             continue
         piece[[0, -1]] = piece[:, [0, -1]] = True  # where the picture ends, so may the frame
         (x, y), (right, bottom) = low[outer], high[outer]

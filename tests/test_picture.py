@@ -563,6 +563,16 @@ def test_a_paper_clip_over_the_character_is_no_dot(character):
     assert difference(image, reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["2", "E", "K", "a", "i"])
+@pytest.mark.parametrize("width", [1.0, 1.25])
+def test_a_ring_around_a_character_is_dropped(character, width):
+    coverage = place(draw(character, 130), 400, 400)
+    axes = round(110 * width), 110
+    cv2.ellipse(coverage, (200, 200), axes, 0, 4, 360, 0.9, 6, cv2.LINE_AA)  # hardly closed
+    image, notes = convert(photograph(paint(coverage), noise=1))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 def _dashed(ends, count=6):
     """Line ends (x, y, x, y) -> those of `count` dashes on it."""
     x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
