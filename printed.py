@@ -24,6 +24,7 @@ MAX_CELLS = 6  # of a form, looked at for one that holds a character: the widest
 LONG = 1.2  # of a character's longer side, a line to write on
 DOT = 0.15  # of the largest piece's area, a printed dot's at most
 MIN_DOTS, MAX_DOTS = 8, 400  # on a page
+AT_EDGE = 0.2  # of the picture's side, punched holes are so near its edge, or nearer
 EVEN = 0.8  # of the dots, those as far from the next as most are
 
 
@@ -316,6 +317,43 @@ def _side(band, stats):
     return (int(np.median(rows)), deep - 4) if straight else None
 
 
+def row_at_edge(stats, shape):
+    """(n,) bool: pieces alike in a row along an edge: punched holes, a spiral's, an app's buttons.
+
+    Two are round and far apart; of four or more the shape does not matter. All the rest lies on
+    their inner side and has something larger, as no dotted letter's has.
+    """
+    found = np.zeros(len(stats), bool)
+    if len(stats) < 4:  # as a rule
+        return found
+    sides = stats[:, 2:4].max(axis=1)
+    some = stats[:, 4] > SPECK_AREA * stats[1:, 4].max()
+    some[0] = False
+    for axis in (0, 1):
+        low, high = stats[:, axis], stats[:, axis] + stats[:, 2 + axis]
+        for near, far in ((low, high), (shape[1 - axis] - high, shape[1 - axis] - low)):
+            first = np.flatnonzero(some)[far[some].argmin()]
+            middles = (near + far) / 2
+            ratio = sides / sides[first]
+            row = some & (abs(middles - middles[first]) < sides[first] / 2)
+            row &= (ratio > 0.6) & (ratio < 1.6)
+            rest = some & ~row
+            count = np.count_nonzero(row)
+            if count < 2 or middles[first] > AT_EDGE * shape[1 - axis] or not rest.any():
+                continue
+            if near[rest].min() <= far[row].max() or sides[rest].max() < 2 * sides[row].max():
+                continue
+            places = np.sort(stats[row, 1 - axis] + stats[row, 3 - axis] / 2)
+            apart = np.diff(places).min() / sides[row].max()
+            w, h, area = stats[row, 2:].T
+            round_ = (area > 0.65 * w * h).all() and (
+                np.maximum(w, h) < 1.5 * np.minimum(w, h)
+            ).all()
+            if apart > (1.2 if count > 3 else 4) and (count > 3 or round_):
+                found |= row
+    return found
+
+
 def dots(stats):
     """(n,) bool: printed dots at even distances, as a journal's or a note app's paper has them.
 
@@ -339,4 +377,5 @@ def dots(stats):
     nearest = apart.min(axis=1)
     even = np.abs(nearest - np.median(nearest)) < 0.1 * np.median(nearest) + 1
     around = np.ptp(middles, axis=0) > stats[main, 2:4]
+    around &= np.ptp(np.sort(middles, axis=0)[1:-1], axis=0) > 0.5 * np.median(nearest)  # no row
     return small if even.mean() > EVEN and around.all() else found

@@ -573,6 +573,23 @@ def test_a_ring_around_a_character_is_dropped(character, width):
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("edge", range(4))
+@pytest.mark.parametrize("row", ["two holes", "three holes", "a spiral's"])
+def test_a_row_along_the_edge_is_dropped(character, edge, row):
+    """Punched holes, what holds a pad's sheets, an app's buttons; none of it is a dot."""
+    holes = np.zeros((440, 440), np.float32)
+    if row == "a spiral's":
+        for y in range(20, 440, 40):
+            holes[y : y + 12, 12:36] = 0.9
+    else:
+        for y in (90, 350) if row == "two holes" else (50, 220, 390):
+            cv2.circle(holes, (40, y), 16, 0.9, -1, cv2.LINE_AA)
+    coverage = np.maximum(place(draw(character, 170), 440, 440), np.rot90(holes, edge))
+    image, notes = convert(photograph(paint(coverage), noise=1))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 def _dashed(ends, count=6):
     """Line ends (x, y, x, y) -> those of `count` dashes on it."""
     x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
