@@ -26,7 +26,7 @@ from pieces import (
     of_pieces,
     over,
 )
-from printed import cell, crossed_frame, dots, lines, row_at_edge, underline
+from printed import cell, crossed_frame, dots, lines, row_at_edge, text, underline
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
@@ -71,7 +71,7 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
         faint = strength > 0.25 * level  # a line or a frame may be paler than the character
         found = edge_artefacts(labels, stats) | cell(labels, stats)
         found |= shadows(strength, labels, stats, level)
-        found |= row_at_edge(stats, labels.shape)
+        found |= row_at_edge(stats, labels.shape) | text(stats)
         artefacts = ruled(strength, faint) | of_pieces(labels, found)
         if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
             paler, stats_of_paler = label_pieces(faint)

@@ -24,6 +24,7 @@ MAX_CELLS = 6  # of a form, looked at for one that holds a character: the widest
 LONG = 1.2  # of a character's longer side, a line to write on
 DOT = 0.15  # of the largest piece's area, a printed dot's at most
 MIN_DOTS, MAX_DOTS = 8, 400  # on a page
+TEXT_GAP = 0.15  # of a character's longer side, a line of print is so far above or below it
 AT_EDGE = 0.2  # of the picture's side, punched holes are so near its edge, or nearer
 EVEN = 0.8  # of the dots, those as far from the next as most are
 
@@ -351,6 +352,27 @@ def row_at_edge(stats, shape):
             ).all()
             if apart > (1.2 if count > 3 else 4) and (count > 3 or round_):
                 found |= row
+    return found
+
+
+def text(stats):
+    """(n,) bool: pieces that are a line of print above or below the rest, its letters or all of it.
+
+    A scanning app's name, a worksheet's question: low and wide, and apart, as no bar of a T is.
+    """
+    found = np.zeros(len(stats), bool)
+    if len(stats) < 3:  # as a rule
+        return found
+    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    main = 1 + stats[1:, 3].argmax()
+    side = stats[main, 2:4].max()
+    gaps = low[main, 1] - high[:, 1], low[:, 1] - high[main, 1]
+    for beyond in (gap > TEXT_GAP * side for gap in gaps):
+        beyond[0] = False
+        if beyond.any():
+            width, height = np.subtract(*extent(stats, beyond)[::-1])
+            if height < 0.4 * stats[main, 3] and width > max(0.8 * side, 4 * height):
+                found |= beyond
     return found
 
 

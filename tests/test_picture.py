@@ -590,6 +590,17 @@ def test_a_row_along_the_edge_is_dropped(character, edge, row):
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("size", [1.0, 0.6])
+def test_a_line_of_print_is_dropped(character, size):
+    """Above, as on a worksheet, and below, as a scanning app leaves its name."""
+    page = flat(paint(place(draw(character, 170), 460, 420)))
+    cv2.putText(page, "1. Write the letter", (20, 50), 0, size, (60,) * 3, 2, cv2.LINE_AA)
+    cv2.putText(page, "Made with a scanner", (100, 440), 0, 0.7 * size, (150,) * 3, 1, cv2.LINE_AA)
+    image, notes = convert(page)
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 def _dashed(ends, count=6):
     """Line ends (x, y, x, y) -> those of `count` dashes on it."""
     x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
