@@ -38,6 +38,8 @@ CLEAN = 0.02  # of the ink's level, three quarters of clean paper: less
 # Weak ink on such paper, and on a paint program's, which hides none: how many half px thick it is,
 # what share of the other ink, and what share of its level.
 WEAK, WEAK_SPOTLESS = (2, 0.03, FAINTEST), (1, 0.004, 0.15)
+OUTLINED = 0.75  # of an outlined letter's sides, the gap's in it
+WINDING = 0.75  # of its convex hull, that gap; of an O more than 0.95
 MAX_GRAIN = 7  # px, sides of the closings that join grains: 3, 5, 7
 MAX_PIECES = 12  # more than this is texture, not a character
 
@@ -107,6 +109,33 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     ink = np.clip((strength / level - SOFT[0]) / (SOFT[1] - SOFT[0]), 0, 1)
     others = grown((labels > 0) & ~kept, 2)
     return ink, grown(kept, 2) & ~others
+
+
+def filled(ink):
+    """Fills an outlined letter, as one in bubble writing, or what a scanning app makes of a marker.
+
+    Between its outlines is one gap, nearly as large as all of it, and winding or around a loop; in
+    a letter of strokes one that is so large is round.
+
+    Args:
+        ink: (h, w) float32, coverage in [0, 1], cut out closely.
+
+    Returns:
+        (h, w) float32; `ink` itself where it is no such letter.
+    """
+    least = tuple(OUTLINED * n for n in ink.shape[::-1])
+    solid = (ink > 0.5).view(np.uint8)
+    outlines, tree = cv2.findContours(solid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    for k, outline in enumerate(outlines):
+        _, _, w, h = cv2.boundingRect(outline)
+        if tree[0, k, 3] < 0 or w < least[0] or h < least[1]:  # no gap, or a small one
+            continue
+        inside = cv2.drawContours(np.zeros_like(solid), [outline], 0, 1, cv2.FILLED)
+        labels, stats = label_pieces(inside & ~solid)
+        gap = of_pieces(labels, np.arange(len(stats)) == 1 + np.argmax(stats[1:, 4]))
+        if stats[1:, 4].max() < WINDING * cv2.contourArea(cv2.convexHull(outline)):
+            return np.maximum(ink, grown(gap, 1))
+    return ink
 
 
 def ruled(strength, faint):

@@ -24,7 +24,7 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_MEGAPIXELS * 10**6))
 import cv2
 import numpy as np
 
-from character import NoInk
+from character import NoInk, filled
 from ink import find_ink, resized
 from pieces import box, cut_off, grown, label_pieces, of_pieces, stroke_width
 
@@ -319,7 +319,7 @@ def convert(picture):
     mask &= ~of_pieces(labels, others)
     x, y, w, h = box(mask)
     glyph = ink[y : y + h, x : x + w] * mask[y : y + h, x : x + w]
-    return _framed(_stroke_in_range(glyph)), notes + _several(stats[1:][~others[1:]])
+    return _framed(_stroke_in_range(filled(glyph))), notes + _several(stats[1:][~others[1:]])
 
 
 def _stroke_in_range(ink):

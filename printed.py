@@ -53,10 +53,11 @@ def _frame(labels, stats):
             continue
         piece = labels == outer
         places = np.argwhere(piece).astype(np.float32)
-        hull = cv2.contourArea(cv2.convexHull(places)) / max(1, np.prod(cv2.minAreaRect(places)[1]))
+        corners = cv2.convexHull(places)
+        hull = cv2.contourArea(corners) / max(1, np.prod(cv2.minAreaRect(places)[1]))
         # A circle has 0.79, a D 0.9; what is in a round letter is small.
         large = np.subtract(*extent(stats, inside)[::-1]).max() > RINGED * height[outer]
-        if hull < 0.7 or not (hull > 0.92 or large):
+        if hull < 0.7 or not (hull > 0.92 or (large and _is_ring(piece, corners))):
             continue
         piece[[0, -1]] = piece[:, [0, -1]] = True  # where the picture ends, so may the frame
         (x, y), (right, bottom) = low[outer], high[outer]
@@ -75,6 +76,15 @@ def _frame(labels, stats):
         found[0] = False
         return found
     return found
+
+
+def _is_ring(piece, corners):
+    """Whether a (h, w) bool piece is all along its convex hull, as an outlined 8 is not."""
+    inside = np.zeros(piece.shape, np.uint8)
+    cv2.fillConvexPoly(inside, np.int32(corners[..., ::-1]), 1)
+    thick = np.count_nonzero(piece) / cv2.arcLength(corners, True)
+    inside = cv2.erode(inside, np.ones([2 * round(thick) + 5] * 2))
+    return np.count_nonzero(piece & (inside > 0)) < 0.1 * np.count_nonzero(piece)
 
 
 def _along(mask):

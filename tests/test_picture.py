@@ -601,6 +601,24 @@ def test_a_line_of_print_is_dropped(character, size):
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", [c for c in GLYPHS if c not in "ij"])  # as a 0 is outlined
+@pytest.mark.parametrize("pen", [5, 9])
+def test_an_outlined_letter_is_filled(character, pen):
+    """In bubble writing; or a marker's fat strokes, in what a scanning app makes of them."""
+    coverage = place(draw(character, 260, 3.5), 400, 400)
+    outline = cv2.morphologyEx(coverage, cv2.MORPH_GRADIENT, np.ones((pen, pen)))
+    image = to_emnist(photograph(paint(outline), noise=1))
+    solid = to_emnist(photograph(paint(cv2.dilate(coverage, np.ones((pen, pen)))), noise=1))
+    assert difference(image, solid) < TOLERANCE
+
+
+def test_an_outlined_8_is_no_ring_around_its_loops():
+    coverage = place(draw("8", 260, 3.5), 400, 400)
+    outline = cv2.morphologyEx(coverage, cv2.MORPH_GRADIENT, np.ones((5, 5)))
+    image = to_emnist(photograph(paint(outline), noise=1))
+    assert image[14, 14] > 0.9 and image[8, 14] < 0.5 and image[20, 14] < 0.5
+
+
 def _dashed(ends, count=6):
     """Line ends (x, y, x, y) -> those of `count` dashes on it."""
     x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
