@@ -11,7 +11,16 @@ import cv2
 import numpy as np
 
 from character import NoInk, find_character, ink_level, ruled
-from paper import MIN_CONTRAST, ink_side, light_on, margin_of, quantile, without_ink, without_shadow
+from paper import (
+    MIN_CONTRAST,
+    ink_side,
+    light_on,
+    margin_of,
+    marked,
+    quantile,
+    without_ink,
+    without_shadow,
+)
 from pieces import box, grown
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 
@@ -166,6 +175,10 @@ def _find_ink(work, scale, spotless, where=None):
     """
     channels = _channels(work)
     telling = _telling(channels, ALIKE)
+    if marked([flat for _, flat, _ in channels]):
+        lightest = work.max(axis=2)  # in which a highlighter's colour is not seen
+        work = cv2.merge([lightest] * 3)
+        telling = channels = _channels(work)[:1]
     try:
         return _look(work, scale, spotless, where, telling)
     except NoInk:  # or ink of a faint colour, beside an edge much deeper than it

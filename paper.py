@@ -20,6 +20,7 @@ SHARP = 0.25  # of a wide part's depth, its rim's step over 2 % of the picture: 
 EVEN = 0.6  # of a note's area, within a quarter of its median; hardly ever of a lamp's light
 STEEP = 0.45  # of what the strength of ink rises at its rim within 9 px, its rise within 3
 SHARP_SHARE = 0.3  # of a piece's rims, the sharp ones: ink has more, a shadow less
+COLOURED = 70.0  # grey levels between a highlighter's lightest channel and its darkest, or more
 MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 
 
@@ -101,6 +102,42 @@ def margin_of(picture):
             colour = np.median(rim[paper], axis=0).tolist()
             return *[max(2, max(height, width) // 20)] * 4, cv2.BORDER_CONSTANT, None, colour
     return None
+
+
+def marked(channels):
+    """Whether a highlighter's stripe lies on the ink, or a tile of its kind under it.
+
+    It is wide, oblong, coloured and in its lightest channel as light as the paper, so that ink is
+    darker there; a fat brush's stroke has none in it, a filled outline's has it all around.
+
+    Args:
+        channels: list of (h, w) float32, in even light.
+    """
+    some = np.stack([channel[::3, ::3] for channel in channels])
+    if np.ptp(np.ptp(some, axis=0)) < COLOURED:  # as a rule
+        return False
+    lightest = cv2.max(cv2.max(*channels[:2]), channels[2])
+    colour = lightest - cv2.min(cv2.min(*channels[:2]), channels[2])
+    colour -= quantile(colour[::3, ::3].ravel(), 0.5)
+    dark = lightest < quantile(lightest[::3, ::3].ravel(), 0.5) - COLOURED / 4
+    stripe = (colour > 0.5 * quantile(colour[::3, ::3].ravel(), 0.98)) & ~dark
+    if not stripe.any():
+        return False
+    level = quantile(colour[stripe], 0.5)
+    stripe &= abs(colour - level) < level / 4  # strokes in two colours are not even
+    kernel = np.ones([max(3, round(SHADOW_WINDOW * max(dark.shape)))] * 2)
+    wide = cv2.morphologyEx(stripe.view(np.uint8), cv2.MORPH_CLOSE, kernel)
+    inside = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel) > 0
+    area, inked = np.count_nonzero(inside), np.count_nonzero(dark & inside)
+    if inked <= 0.01 * area or np.count_nonzero(stripe & inside) < 0.4 * area:
+        return False
+    rim = grown(inside, 3) & ~inside
+    places = np.argwhere(inside).astype(np.float32)
+    return (
+        np.count_nonzero((stripe | dark) & inside) > 0.7 * area
+        and np.count_nonzero(dark & rim) < 0.45 * np.count_nonzero(rim)
+        and area > 0.7 * np.prod(cv2.minAreaRect(places)[1])
+    )
 
 
 def light_on(channel):

@@ -619,6 +619,27 @@ def test_an_outlined_8_is_no_ring_around_its_loops():
     assert image[14, 14] > 0.9 and image[8, 14] < 0.5 and image[20, 14] < 0.5
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("stripe", [(60, 250, 250), (200, 120, 255), (150, 255, 120)])
+@pytest.mark.parametrize("ink", [(40, 40, 40), (120, 60, 30)])
+def test_a_highlighters_stripe_is_dropped(character, stripe, ink):
+    coverage = place(draw(character, 170), 400, 440)
+    page = np.full((400, 440, 3), 230, np.float32)
+    cv2.line(page, (100, 205), (350, 195), [0.9 * level for level in stripe], 150)
+    page = page * (1 - coverage[..., None]) + np.minimum(page, ink) * coverage[..., None]
+    image = to_emnist(photograph(page, noise=1))
+    assert difference(image, reference(character)) < 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("character", ["2", "8", "K", "a"])
+def test_strokes_in_two_colours_are_no_highlighters(character):
+    coverage = place(draw(character, 260, 4.5), 400, 400)
+    across = 0.5 + 0.5 * np.sin(np.arange(400) / 25)[None, :, None]
+    ink = np.float32((200, 60, 180)) * across + np.float32((40, 150, 240)) * (1 - across)
+    image = to_emnist(photograph(paint(coverage, ink, (230,) * 3), noise=1))
+    assert difference(image, reference(character, 4.5)) < 2 * TOLERANCE
+
+
 def _dashed(ends, count=6):
     """Line ends (x, y, x, y) -> those of `count` dashes on it."""
     x, y, dx, dy = *ends[:2], ends[2] - ends[0], ends[3] - ends[1]
