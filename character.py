@@ -73,7 +73,13 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
         faint = strength > 0.25 * level  # a line or a frame may be paler than the character
         found = edge_artefacts(labels, stats) | cell(labels, stats)
         found |= shadows(strength, labels, stats, level)
-        found |= row_at_edge(stats, labels.shape) | text(stats)
+        apart = row_at_edge(stats, labels.shape) | text(stats)
+        if apart.any():  # but not what weak ink joins to the rest, as between a brush's overlaps
+            parts, stats_of_parts = label_pieces(faint)
+            rest = (labels > 0) & ~of_pieces(labels, apart)
+            joined = np.bincount(parts[rest], minlength=len(stats_of_parts)) > 0
+            apart[labels[of_pieces(parts, joined)]] = False
+        found |= apart
         artefacts = ruled(strength, faint) | of_pieces(labels, found)
         if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
             paler, stats_of_paler = label_pieces(faint)

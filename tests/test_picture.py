@@ -1304,3 +1304,14 @@ def test_lines_that_cross_a_double_margin_leave_nothing(character, pencil):
     page = page * (1 - coverage) + pencil * coverage
     image = to_emnist(photograph(page.astype(np.float32), noise=3, shade=0.2))
     assert difference(image, reference(character, 2.2)) < 0.25
+
+
+def test_a_deep_end_of_a_pale_stroke_is_no_line_of_print():
+    """A half-transparent brush that went twice over the upper part and the foot of a 2."""
+    picture = np.full((300, 300, 3), 255, np.uint8)
+    points = [(100, 110), (125, 75), (170, 75), (190, 110), (170, 150), (100, 225), (200, 225)]
+    for part, colour in ((points, (200, 225, 245)), (points[:5], (90, 160, 200))):
+        cv2.polylines(picture, [np.int32(part)], False, colour, 20, cv2.LINE_AA)
+    cv2.line(picture, points[-2], points[-1], (90, 160, 200), 20, cv2.LINE_AA)
+    foot = to_emnist(picture)[20:] > 0.3
+    assert np.count_nonzero(foot.any(axis=0)) > 14
