@@ -13,10 +13,10 @@ import numpy as np
 from character import NoInk, find_character, ink_level, ruled
 from paper import (
     MIN_CONTRAST,
+    has_highlighter,
     ink_side,
     light_on,
     margin_of,
-    marked,
     quantile,
     without_ink,
     without_shadow,
@@ -57,27 +57,27 @@ def find_ink(picture):
 
 def _find_once(picture):
     """`find_ink`, of the picture as it is."""
-    work, scale, spotless = _seen(picture)
+    work, scale, spotless = _rescaled(picture)
     if spotless and scale < 1:
         canvas = find_canvas(cv2.extractChannel(work, 1))
         if canvas is not None:
             left, top, right, bottom = (round(n / scale) for n in canvas)
             picture = picture[top:bottom, left:right]
-            work, scale, spotless = _seen(picture)
+            work, scale, spotless = _rescaled(picture)
     sheet = _sheet(work) if scale < SMALL else None
     found = None if sheet is None else _on_sheet(work, scale, spotless, sheet)
     if found is None:
         sheet, margin = None, margin_of(picture)
         if margin is not None:
             picture = cv2.copyMakeBorder(picture, *margin)
-            work, scale, spotless = _seen(picture)
+            work, scale, spotless = _rescaled(picture)
         found = _find_ink(work, scale, spotless)
     if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
         return _look_closer(picture, *found, sheet)
     return found
 
 
-def _seen(picture):
+def _rescaled(picture):
     """The picture as ink is sought in it.
 
     Enlarged smoothly: the grey rims of a 30 px photograph carry its shape.
@@ -123,7 +123,7 @@ def _look_closer(picture, ink, mask, sheet):
         return ink, mask
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
     near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5)))[y0:y1, x0:x1]
-    work, scale, spotless = _seen(part)
+    work, scale, spotless = _rescaled(part)
     if sheet is not None:
         work = _without_desk(work, sheet[y0:y1, x0:x1])
     try:
@@ -166,7 +166,7 @@ def _find_ink(work, scale, spotless, where=None):
     """Finds the character.
 
     Args:
-        work, scale, spotless: from `_seen`.
+        work, scale, spotless: from `_rescaled`.
         where: (h', w') uint8 of any size, 1 where in the picture ink may be, or None.
 
     Returns:
@@ -174,21 +174,21 @@ def _find_ink(work, scale, spotless, where=None):
         mask: (h, w) bool, the pieces of the character and their soft rims.
     """
     channels = _channels(work)
-    telling = _telling(channels, ALIKE)
-    if marked([flat for _, flat, _ in channels]):
+    informative = _informative(channels, ALIKE)
+    if has_highlighter([flat for _, flat, _ in channels]):
         lightest = work.max(axis=2)  # in which a highlighter's colour is not seen
         work = cv2.merge([lightest] * 3)
-        telling = channels = _channels(work)[:1]
+        informative = channels = _channels(work)[:1]
     try:
-        return _look(work, scale, spotless, where, telling)
+        return _find_in_channels(work, scale, spotless, where, informative)
     except NoInk:  # or ink of a faint colour, beside an edge much deeper than it
-        every = _telling(channels, 0)
-        if len(every) == len(telling):
+        every = _informative(channels, 0)
+        if len(every) == len(informative):
             raise
-        return _look(work, scale, spotless, where, every)
+        return _find_in_channels(work, scale, spotless, where, every)
 
 
-def _look(work, scale, spotless, where, channels):
+def _find_in_channels(work, scale, spotless, where, channels):
     """`_find_ink` in some of the channels."""
     strength, noise = _ink_strength(work, scale, channels)
     floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
@@ -218,7 +218,7 @@ def _ink_strength(work, scale, channels):
     """How far each pixel is from its local background, towards the ink's colour.
 
     Args:
-        work, scale: from `_seen`.
+        work, scale: from `_rescaled`.
         channels: from `_channels`; the one that tells most counts, blue for yellow on white.
 
     Returns:
@@ -245,7 +245,7 @@ def _ink_strength(work, scale, channels):
     return np.maximum(strength, 0, out=strength), noise
 
 
-def _telling(channels, alike):
+def _informative(channels, alike):
     """The channels worth a look: the one of the widest range, and whichever is not much like it.
 
     Of ink of one colour on paper of one colour, and of anything grey, one channel tells all; what
@@ -263,6 +263,6 @@ def _telling(channels, alike):
     ranges = [np.ptp(values) for values in centred]
     first = int(np.argmax(ranges))
     widest, square = centred[first], max(centred[first] @ centred[first], 1e-6)
-    told = [np.ptp(c - (c @ widest / square) * widest) for c in centred]
-    told[first] = np.inf
-    return [channel for channel, more in zip(channels, told) if more > alike * ranges[first]]
+    added = [np.ptp(c - (c @ widest / square) * widest) for c in centred]
+    added[first] = np.inf
+    return [channel for channel, more in zip(channels, added) if more > alike * ranges[first]]

@@ -104,7 +104,7 @@ def margin_of(picture):
     return None
 
 
-def marked(channels):
+def has_highlighter(channels):
     """Whether a highlighter's stripe lies on the ink, or a tile of its kind under it.
 
     It is wide, oblong, coloured and in its lightest channel as light as the paper, so that ink is

@@ -42,7 +42,7 @@ STROKE_MIN, STROKE_MAX = 2.0, 5.0  # stroke widths that the network knows
 OVERSAMPLING = 4  # EMNIST's steps are done at 112x112 and reduced by this (the paper: 128x128)
 
 
-_silence, _silenced, _saved = threading.Lock(), 0, None  # see _quiet_stderr
+_quiet_lock, _quiet_threads, _console = threading.Lock(), 0, None  # see _quiet_stderr
 
 
 class PictureError(ValueError):
@@ -168,24 +168,24 @@ def _quiet_stderr():
     File 2 belongs to the whole process: of several threads, the first to come turns it away and
     the last to go turns it back.
     """
-    global _silenced, _saved
-    with _silence:
-        if _silenced == 0:
+    global _quiet_threads, _console
+    with _quiet_lock:
+        if _quiet_threads == 0:
             try:
-                _saved = os.dup(2)
+                _console = os.dup(2)
             except OSError:  # no console at all
-                _saved = None
+                _console = None
             with open(os.devnull, "wb") as sink:
                 os.dup2(sink.fileno(), 2)
-        _silenced += 1
+        _quiet_threads += 1
     try:
         yield
     finally:
-        with _silence:
-            _silenced -= 1
-            if _silenced == 0 and _saved is not None:
-                os.dup2(_saved, 2)
-                os.close(_saved)
+        with _quiet_lock:
+            _quiet_threads -= 1
+            if _quiet_threads == 0 and _console is not None:
+                os.dup2(_console, 2)
+                os.close(_console)
 
 
 def _bgr(picture):

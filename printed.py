@@ -119,8 +119,8 @@ def _dashes(labels, stats):
         for rows in (frame[:down], frame[-down:])
         for some in (slice(across), slice(-across, None))
     ]
-    marked = outside.sum() == 4 and all(corner.any() for corner in corners)
-    return outside if marked or min(_along(frame)) > 0.25 else found
+    four = outside.sum() == 4 and all(corner.any() for corner in corners)
+    return outside if four or min(_along(frame)) > 0.25 else found
 
 
 def _teeth(stats):
