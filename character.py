@@ -30,16 +30,16 @@ from printed import cell, crossed_frame, dots, lines, row_at_edge, text, underli
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
-FRAME_SHARE = 0.6  # of the picture's shorter side, a pale frame's: for less it is not worth a look
-CORNERS = 0.8  # of the ink, dark corners: the rest may be the deepest bits of fainter ink
-SMUDGE = 0.6  # of the main piece's mean strength, another's: paler ones are not ink
-FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from what shines through
-CLEAN = 0.02  # of the ink's level, three quarters of clean paper: less
-# Weak ink on such paper, and on a paint program's, which hides none: how many half px thick it is,
-# what share of the other ink, and what share of its level.
+FRAME_SHARE = 0.6  # of the picture's shorter side: a pale frame smaller than this is not sought
+CORNERS = 0.8  # share of the ink in dark corners above which fainter ink is sought elsewhere
+SMUDGE = 0.6  # of the main piece's mean strength: paler pieces are smudges, not ink
+FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from print that shines through
+CLEAN = 0.02  # of the ink's level: on clean paper three pixels in four are weaker than this
+# The least that weak ink has on clean paper, and on a paint program's, which is without noise:
+# thickness in px at half size, share of the other ink's area, share of its level.
 WEAK, WEAK_SPOTLESS = (2, 0.03, FAINTEST), (1, 0.004, 0.15)
-OUTLINED = 0.75  # of an outlined letter's sides, the gap's in it
-WINDING = 0.75  # of its convex hull, that gap; of an O more than 0.95
+OUTLINED = 0.75  # of an outlined letter's width and height: the gap in it has at least this
+WINDING = 0.75  # of that gap's convex hull: the gap's area is at most this; an O's is over 0.95
 MAX_GRAIN = 7  # px, sides of the closings that join grains: 3, 5, 7
 MAX_PIECES = 12  # more than this is texture, not a character
 
@@ -53,17 +53,17 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
 
     Args:
         strength: (h, w) float32, how far each pixel is from the paper; overwritten.
-        floor: what is below is never ink.
-        spotless: whether it is a paint program's, where most pixels are as those beside them.
+        floor: strength below which nothing is ink.
+        spotless: whether the picture is a paint program's: most pixels equal their neighbours.
         separation: as for `_stands_out`.
-        grain: px, the next closing that joins the grains of chalk or crayon where they are many.
+        grain: px, side of the closing to try next, where chalk or crayon has left many grains.
 
     Returns:
         ink: (h, w) float32, coverage in [0, 1], soft at the rims.
         mask: (h, w) bool, the pieces of the character and their soft rims.
 
     Raises:
-        NoInk: what there is is paper.
+        NoInk: there is nothing but paper.
     """
     weakest = (WEAK_SPOTLESS if spotless else WEAK)[2]
     rim = max(2, max(strength.shape) // 50)  # what is left of a dark edge's blur
@@ -118,10 +118,10 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
 
 
 def filled(ink):
-    """Fills an outlined letter, as one in bubble writing, or what a scanning app makes of a marker.
+    """Fills an outlined letter: bubble writing, or a marker's stroke as a scanning app shows it.
 
-    Between its outlines is one gap, nearly as large as all of it, and winding or around a loop; in
-    a letter of strokes one that is so large is round.
+    Such a letter has one gap between its outlines, nearly as large as the letter, which winds or
+    goes around a loop. A letter of plain strokes may have as large a gap, but a round one.
 
     Args:
         ink: (h, w) float32, coverage in [0, 1], cut out closely.
@@ -134,7 +134,7 @@ def filled(ink):
     outlines, tree = cv2.findContours(solid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     for k, outline in enumerate(outlines):
         _, _, w, h = cv2.boundingRect(outline)
-        if tree[0, k, 3] < 0 or w < least[0] or h < least[1]:  # no gap, or a small one
+        if tree[0, k, 3] < 0 or w < least[0] or h < least[1]:  # not a gap, or a small one
             continue
         inside = cv2.drawContours(np.zeros_like(solid), [outline], 0, 1, cv2.FILLED)
         labels, stats = label_pieces(inside & ~solid)
@@ -145,7 +145,7 @@ def filled(ink):
 
 
 def ruled(strength, faint):
-    """(h, w) bool: ruled lines among the (h, w) bool `faint`; not the strokes along them."""
+    """(h, w) bool: the ruled lines in `faint`, (h, w) bool, without strokes that lie on them."""
     found = lines(faint) | underline(faint) | crossed_frame(faint)
     if found.any():
         found &= strength < 2 * np.median(strength[found])
@@ -164,9 +164,9 @@ def ink_level(strength, floor):
 
 
 def _as_deep(strength, labels, stats, pieces):
-    """(n,) bool: those of `pieces` that are about as deep as the main one, and its dots.
+    """(n,) bool: those of `pieces`, (n,) bool, about as deep as the main one, and its dots.
 
-    Paler ones are an eraser's smudges; a dot is small, and so pale in a soft picture.
+    Paler ones are an eraser's smudges. A dot may be pale: it is small, and the picture soft.
     """
     numbers = np.flatnonzero(pieces)
     if len(numbers) < 2:
@@ -180,12 +180,13 @@ def _as_deep(strength, labels, stats, pieces):
 def _weaker_level(strength, level, kept, spotless):
     """The level of weaker ink: a half-transparent brush beside its overlaps, a paler colour.
 
-    It adjoins the other ink, off the edges, on clean paper, is thicker than a ruled line and has
-    sharp rims, as no shadow and no print that shines through has.
+    Such ink is on clean paper, adjoins the other ink, touches no edge, is thicker than a ruled
+    line and has sharp rims, unlike shadows and print that shines through.
 
     Args:
-        strength, level: (h, w) float32, and its level of full ink.
-        kept: (h, w) bool, the character's large pieces of that level.
+        strength: (h, w) float32, how far each pixel is from the paper.
+        level: the strength of full ink.
+        kept: (h, w) bool, the character's large pieces of full ink.
         spotless: as for `find_character`.
 
     Returns:
@@ -214,7 +215,7 @@ def _weaker_level(strength, level, kept, spotless):
 
 
 def _stands_out(strength, ink, separation):
-    """Whether (h, w) bool ink is more than the tail of the paper's own texture.
+    """Whether `ink`, (h, w) bool, is more than the strongest bits of the paper's own texture.
 
     Its mean strength must be `separation` times the paper's root mean square.
     """

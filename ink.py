@@ -3,8 +3,8 @@
     coverage, mask = find_ink(picture)
 
 Ink is what differs from the local background, in colour, by more than the paper's own noise; the
-desk around a sheet is left out. Which of it is the character, `character` says. The numbers were
-chosen on glyphs drawn on simulated paper.
+desk around a sheet is left out. character.py decides which of the ink is the character. The numbers
+were chosen on glyphs drawn on simulated paper.
 """
 
 import cv2
@@ -24,13 +24,13 @@ from paper import (
 from pieces import box, grown
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 
-BILEVEL = 0.95  # of a picture in black and white alone, what is nearly so
+BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
-GLYPH_MIN = 64  # px, longer side of a glyph below which its box is looked at again, enlarged
-SMALL = 2  # times a picture is enlarged: in a smaller one soft rims are not told from sharp ones
+GLYPH_MIN = 64  # px, longer side of a glyph: around a smaller one it is looked again, enlarged
+SMALL = 2  # from this scale on a picture is small: its soft rims are not told from sharp ones
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
-ALIKE = 0.1  # of a channel's range: another that tells less besides is left out
+ALIKE = 0.1  # of the widest channel's range: a channel that adds less is left out
 
 
 def find_ink(picture):
@@ -42,14 +42,15 @@ def find_ink(picture):
     Returns:
         coverage: (h, w) float32 in [0, 1], how much of each pixel is ink, soft at the rims.
         mask: (h, w) bool, the pieces of the character and their soft rims.
+        Both are of the picture, or of the part of it around the character, at another scale.
 
     Raises:
         NoInk: nothing on it.
     """
     try:
         return _find_once(picture)
-    except NoInk:  # or in black dots on white, a scan's or a fax's for grey, which hide it
-        some = picture[::3, ::3]  # of 64 megapixels all would take 400 MB more
+    except NoInk:  # unless it is hidden by a scan's or a fax's black dots, which stand for grey
+        some = picture[::3, ::3]  # all of 64 megapixels would take 400 MB more
         if ((some < 32) | (some > 223)).mean() < BILEVEL:
             raise
         return _find_once(cv2.GaussianBlur(picture, (0, 0), 2))
@@ -78,14 +79,14 @@ def _find_once(picture):
 
 
 def _rescaled(picture):
-    """The picture as ink is sought in it.
+    """The picture at the size at which ink is sought in it.
 
     Enlarged smoothly: the grey rims of a 30 px photograph carry its shape.
 
     Returns:
         work: (h, w, 3) float32, BGR in [0, 255]; longer side between WORK_MIN and WORK_MAX pixels.
-        scale: how many of its pixels one of the picture's is: above 1 it was enlarged.
-        spotless: whether most pixels are as those beside them, as in a paint program's picture.
+        scale: its longer side divided by the picture's; above 1 where it was enlarged.
+        spotless: whether most pixels equal their neighbours, as in a paint program's picture.
     """
     side = max(picture.shape[:2])
     scale = min(max(side, WORK_MIN), WORK_MAX) / side
@@ -95,24 +96,30 @@ def _rescaled(picture):
 
 
 def resized(picture, scale):
-    """The picture as float32, smoothly enlarged or reduced by areas."""
+    """The picture as float32, enlarged smoothly (cubic) or reduced by averaging areas."""
     if scale == 1:
         return picture.astype(np.float32)
     height, width = picture.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if scale > 1:
         return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
-    # Halves are quick: a photograph of 12 megapixels takes 6 ms, not 34, for a pixel at its rim.
+    # Halving is quick: 12 megapixels take 6 ms, not 34. It may cost a row or column at the rim.
     while 2 * size[0] <= picture.shape[1] and 2 * size[1] <= picture.shape[0]:
         height, width = (n // 2 for n in picture.shape[:2])
         even = picture[: 2 * height, : 2 * width]
         picture = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
-    # In float32 in three quarters of the time.
+    # Reducing in float32 takes three quarters of the time.
     return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
 def _look_closer(picture, ink, mask, sheet):
-    """`_find_ink` on the box around what was found, with enough margin to see the paper there."""
+    """`_find_ink` around what was found, enlarged, with enough margin to see the paper there.
+
+    Args:
+        picture: (height, width, 3) uint8, BGR.
+        ink, mask: from `_find_ink`; returned where a closer look finds nothing, or is none.
+        sheet: from `_sheet`.
+    """
     scale = max(picture.shape[:2]) / max(mask.shape)  # work px -> picture px
     x, y, w, h = box(mask)
     margin = 0.5 * max(w, h)
@@ -133,10 +140,10 @@ def _look_closer(picture, ink, mask, sheet):
 
 
 def _sheet(work):
-    """(h, w) uint8: 1 on the sheet of paper, where the picture shows what it lies on; or None."""
+    """(h, w) uint8: 1 on the sheet of paper; None where the picture does not show its edges."""
     small = resized(work, SHEET_SIDE / max(work.shape))
     inside = find_sheet(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
-    if inside is None:  # a coloured note on something lighter lacks at least one colour
+    if inside is None:  # a coloured note on something lighter is dark in at least one channel
         blue, green, red = cv2.split(small)  # numpy's min over three takes six times as long
         least = cv2.min(cv2.min(blue, green), red)
         inside = find_sheet(255 - least, solid=True)
@@ -148,7 +155,7 @@ def _sheet(work):
 
 
 def _on_sheet(work, scale, spotless, sheet):
-    """`_find_ink` on the sheet alone; None where that is blank, or goes on beyond its edge."""
+    """`_find_ink` on the sheet alone; None where it is blank, or the ink goes on beyond it."""
     try:
         ink, mask = _find_ink(_without_desk(work, sheet), scale, spotless, sheet)
     except NoInk:
@@ -157,7 +164,7 @@ def _on_sheet(work, scale, spotless, sheet):
 
 
 def _without_desk(work, sheet):
-    """`work` with paper in place of all that is off the sheet, (h', w') uint8 of any size."""
+    """`work` with the paper's colour wherever `sheet`, (h', w') uint8 of any size, is 0."""
     inside = cv2.resize(sheet, work.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
     return np.where(inside[..., None], work, np.median(work[inside], axis=0))
 
@@ -167,11 +174,14 @@ def _find_ink(work, scale, spotless, where=None):
 
     Args:
         work, scale, spotless: from `_rescaled`.
-        where: (h', w') uint8 of any size, 1 where in the picture ink may be, or None.
+        where: (h', w') uint8 of any size, 1 where ink may be, or None for everywhere.
 
     Returns:
         ink: (h, w) float32, coverage in [0, 1], soft at the rims.
         mask: (h, w) bool, the pieces of the character and their soft rims.
+
+    Raises:
+        NoInk: none of it is ink.
     """
     channels = _channels(work)
     informative = _informative(channels, ALIKE)
@@ -181,7 +191,7 @@ def _find_ink(work, scale, spotless, where=None):
         informative = channels = _channels(work)[:1]
     try:
         return _find_in_channels(work, scale, spotless, where, informative)
-    except NoInk:  # or ink of a faint colour, beside an edge much deeper than it
+    except NoInk:  # unless its colour is faint, and something at the edge is much deeper
         every = _informative(channels, 0)
         if len(every) == len(informative):
             raise
@@ -189,11 +199,11 @@ def _find_ink(work, scale, spotless, where=None):
 
 
 def _find_in_channels(work, scale, spotless, where, channels):
-    """`_find_ink` in some of the channels."""
+    """`_find_ink` in some of the channels, as `_channels` gives them."""
     strength, noise = _ink_strength(work, scale, channels)
     floor = max(MIN_CONTRAST, NOISE_FACTOR * noise)
     if where is not None:
-        # Ruled lines are told from strokes while they run from edge to edge.
+        # Ruled lines go first: they are told from strokes only while they run from edge to edge.
         faint = strength > 0.25 * ink_level(strength, floor)
         strength[grown(ruled(strength, faint), 1)] = 0
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -203,10 +213,11 @@ def _find_in_channels(work, scale, spotless, where, channels):
 
 
 def _channels(work):
-    """The colour channels in small, list of (its number, flat, light).
+    """The colour channels made small: list of (number, flat, light).
 
+    number: of the channel, 0 to 2: blue, green, red.
     flat: (h, w) float32, the channel in even light.
-    light: (h, w) float32, what was taken from it for that.
+    light: (h, w) float32, what was subtracted from it for that.
     """
     small = resized(work, min(1, BACKGROUND_SIDE / max(work.shape)))
     smalls = cv2.split(cv2.blur(small, (3, 3)))  # each in one piece of memory: numpy is faster
@@ -219,7 +230,7 @@ def _ink_strength(work, scale, channels):
 
     Args:
         work, scale: from `_rescaled`.
-        channels: from `_channels`; the one that tells most counts, blue for yellow on white.
+        channels: from `_channels`; the deepest counts: blue for yellow ink on white.
 
     Returns:
         strength: (h, w) float32, 0 on paper, in grey levels of evenly lit paper.
@@ -233,31 +244,33 @@ def _ink_strength(work, scale, channels):
         paper = without_ink(sign * flat, scale < SMALL) + sign * light
         paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
         ink = sign * plane - paper
-        if sign < 0:  # dark ink takes a share of the light, in the shadow the same share
+        if sign < 0:  # dark ink absorbs a share of the light, the same share in a shadow
             ink *= 255 / np.maximum(-paper, 64)
         np.maximum(strength, ink, out=strength)
-    if scale <= 1:  # it is not smooth yet
+    if scale <= 1:  # not smooth yet, as an enlarged one is
         strength = cv2.GaussianBlur(strength, (0, 0), 0.8)
     sample = strength[::3, ::3].ravel()
-    low, middle = (quantile(sample, share) for share in (0.05, 0.3))  # paper, if ink is below 2/3
-    noise = (middle - low) / 1.25  # 1.12 to 1.38 standard deviations, from no ink to 40 %
+    # Both are of paper where less than two thirds are ink. They lie 1.12 (no ink) to 1.38 (40 %
+    # ink) standard deviations of the paper apart.
+    low, middle = (quantile(sample, share) for share in (0.05, 0.3))
+    noise = (middle - low) / 1.25
     strength -= middle
     return np.maximum(strength, 0, out=strength), noise
 
 
 def _informative(channels, alike):
-    """The channels worth a look: the one of the widest range, and whichever is not much like it.
+    """The channel with the widest range, and those that add something to it.
 
-    Of ink of one colour on paper of one colour, and of anything grey, one channel tells all; what
-    another adds weakly would not count as ink beside it. Of pictures of 200 to 600 px 1.4 channels
-    are looked at, not 2.8, in three quarters of the time.
+    One channel tells all of ink of one colour on paper of one colour, and of anything grey; what
+    another adds weakly would not count as ink beside it. Of pictures of 200 to 600 px, 1.4 channels
+    are used on average, not 2.8, in three quarters of the time.
 
     Args:
         channels: from `_channels`.
-        alike: share of the widest range; what tells no more than that besides is left out.
+        alike: share of the widest range; a channel that adds no more than this is left out.
 
     Returns:
-        Those of them.
+        Some of `channels`.
     """
     centred = [flat.ravel() - flat.mean() for _, flat, _ in channels]
     ranges = [np.ptp(values) for values in centred]

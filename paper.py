@@ -4,8 +4,8 @@
     sign = ink_side(channel - light, light, None)
     paper = sign * without_ink(sign * (channel - light), large=True) + light
 
-Nearly all of it in a channel of the picture made small, (h, w) float32. The numbers were chosen on
-glyphs drawn on simulated paper.
+Nearly all functions work on one channel of the picture made small, (h, w) float32 in [0, 255]. The
+numbers were chosen on glyphs drawn on simulated paper.
 """
 
 import cv2
@@ -13,22 +13,23 @@ import numpy as np
 
 from pieces import cut_by_edges, grown, label_pieces
 
-RIM_WEIGHT = 0.4  # of the vote on which side the paper is: 0 for ink <= half, 1 for no dark edges
+RIM_WEIGHT = 0.4  # of the vote on the paper's level; 0 would suit little ink, 1 no dark edges
 BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower than a shadow
 SHADOW_WINDOW = 0.12  # of the shorter side: wider than a pen's stroke
-SHARP = 0.25  # of a wide part's depth, its rim's step over 2 % of the picture: less is a shadow
-EVEN = 0.6  # of a note's area, within a quarter of its median; hardly ever of a lamp's light
-STEEP = 0.45  # of what the strength of ink rises at its rim within 9 px, its rise within 3
-SHARP_SHARE = 0.3  # of a piece's rims, the sharp ones: ink has more, a shadow less
-COLOURED = 70.0  # grey levels between a highlighter's lightest channel and its darkest, or more
+SHARP = 0.25  # of a wide part's depth: its rim is a shadow's if it rises less over 2 % of the side
+EVEN = 0.6  # share of a note's area within a quarter of its median level; a lamp's light has less
+STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
+SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
+COLOURED = 70.0  # grey levels between a highlighter's lightest and darkest channel, at least
 MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 
 
 def without_ink(channel, large):
     """The paper under light ink: (h, w) float32 -> the same, its narrow light parts cut off.
 
-    Narrow is what BACKGROUND_WINDOW does not fit into. Wide parts with soft rims are shadows, not
-    brush strokes, so in a `large` picture they belong to the paper.
+    Narrow is what BACKGROUND_WINDOW does not fit into. In a `large` picture, where soft rims are
+    told from sharp ones, parts wider than SHADOW_WINDOW with soft rims belong to the paper too:
+    they are shadows, not brush strokes.
     """
     side = max(min(channel.shape), 0.6 * max(channel.shape))  # a flush l is all stroke sideways
 
@@ -52,9 +53,9 @@ def without_ink(channel, large):
 
 
 def _level_blots(wide, channel):
-    """Levels `wide` where it follows a blot of ink, left by a brush so fat that it fills the loops.
+    """Levels `wide` where it follows a blot of ink: a brush so fat that it fills the loops.
 
-    A blot lies off the edges, and nothing is written on it, as it is on a coloured note.
+    A blot touches no edge, and nothing is written on it, unlike a coloured note.
 
     Args:
         wide: (h, w) float32, the paper that `without_ink` has found; overwritten.
@@ -76,13 +77,16 @@ def _level_blots(wide, channel):
 
 
 def margin_of(picture):
-    """The paper that a glyph cut out closely needs around it, for `cv2.copyMakeBorder`; or None.
+    """The paper to add around a glyph cut out closely, in which there may be more ink than paper.
 
-    There may be more ink than paper then. Only where most pixels are of two levels and most of the
-    rim is of one, with the other at all four sides; the green channel stands for all.
+    Added only where most pixels have one of two levels and most of the rim has one, the paper's,
+    while the other touches all four sides. The green channel stands for all.
 
     Args:
         picture: (height, width, 3) uint8, BGR.
+
+    Returns:
+        What follows the picture in a call of `cv2.copyMakeBorder`; None where none is needed.
     """
     height, width = picture.shape[:2]
     step = max(1, min(height, width) // 64)
@@ -93,7 +97,7 @@ def margin_of(picture):
     if sum(shares) < 0.8 or max(shares) > 0.8:
         return None
     rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    deep = 1 + max(height, width) // 50  # a soft rim's first pixels are as good as paper
+    deep = 1 + max(height, width) // 50  # px: the first ones of a soft rim are like paper
     sides = picture[:deep], picture[-deep:], picture[:, :deep], picture[:, -deep:]
     for level, share in zip(levels, shares):
         paper = abs(rim[:, 1] - level) < around
@@ -105,16 +109,16 @@ def margin_of(picture):
 
 
 def has_highlighter(channels):
-    """Whether a highlighter's stripe lies on the ink, or a tile of its kind under it.
+    """Whether a highlighter's stripe lies on the ink, or a coloured tile like one under it.
 
-    It is wide, oblong, coloured and in its lightest channel as light as the paper, so that ink is
-    darker there; a fat brush's stroke has none in it, a filled outline's has it all around.
+    It is wide, oblong, coloured, and in its lightest channel as light as the paper, so that ink
+    shows dark in it. A fat brush's stroke has no such ink in it, a filled outline all around it.
 
     Args:
         channels: list of (h, w) float32, in even light.
     """
     some = np.stack([channel[::3, ::3] for channel in channels])
-    if np.ptp(np.ptp(some, axis=0)) < COLOURED:  # as a rule
+    if np.ptp(np.ptp(some, axis=0)) < COLOURED:  # nearly always
         return False
     lightest = cv2.max(cv2.max(*channels[:2]), channels[2])
     colour = lightest - cv2.min(cv2.min(*channels[:2]), channels[2])
@@ -141,7 +145,7 @@ def has_highlighter(channels):
 
 
 def light_on(channel):
-    """How the light falls off across the paper: (h, w) float32 -> the same, a plane.
+    """How the light falls off across the paper: (h, w) float32 -> the same shape, a plane.
 
     The slopes are medians of differences over a quarter of the picture, which neither ink nor the
     edge of a shadow moves.
@@ -153,23 +157,23 @@ def light_on(channel):
 
 
 def _slope(values):
-    """The median rise of (n, m) values from one of the n to the next, over a quarter of them."""
+    """The median rise from row to row of (n, m) values, measured over a quarter of the rows."""
     lag = max(1, len(values) // 4)
     rises = values[lag:] - values[:-lag]
     return quantile(rises.ravel(), 0.5) / lag if rises.size else np.float32(0)
 
 
 def ink_side(flat, light, plane):
-    """On which side of the paper's level the ink is: 1, ink is lighter than paper, or -1, darker.
+    """On which side of the paper's level the ink is: 1 for lighter than the paper, -1 for darker.
 
-    Paper is the majority, the picture's rim counting for RIM_WEIGHT of it: a flush, fat glyph
-    covers more than half of the rest.
+    The paper's level is the majority's, where the picture's rim has RIM_WEIGHT of the votes: a fat
+    glyph cut out flush covers more than half of the rest.
 
     Args:
         flat: (h, w) float32, a channel in even light.
         light: (h, w) float32, what was taken from the channel for that.
-        plane: (height, width) float32, the same channel in full, in which a thin stroke is as deep
-            as it is; None where the picture is not large.
+        plane: (height, width) float32, the same channel at full size, where a thin stroke keeps
+            its full depth; None where the picture is not large.
     """
     flat, light = flat[::2, ::2], light[::2, ::2]
     rim = np.ones(flat.shape, bool)
@@ -186,13 +190,15 @@ def ink_side(flat, light, plane):
     )
     sign = _vote(flat, darkest, lightest, paper)
     lamp = sign * _soft_parts(sign * (flat - paper))
-    if lamp.any():  # a lamp's light, or a shadow, that may have won
+    if lamp.any():  # a lamp's light or a shadow may have won the vote: again without it
         sign = _vote(flat - lamp, darkest - lamp, lightest - lamp, paper)
     return sign
 
 
 def _vote(flat, darkest, lightest, paper):
-    """1 or -1: ink is what differs from the paper's level and the local median, by sums of cubes.
+    """1 where more of the picture is lighter than paper than darker, by sums of cubes; else -1.
+
+    Only what differs from both the paper's level and the local median counts.
 
     Args:
         flat, darkest, lightest: (h, w) float32, the channel and its extremes around each pixel.
@@ -200,7 +206,7 @@ def _vote(flat, darkest, lightest, paper):
     """
     local = flat[::2, ::2].clip(0, 255).astype(np.uint8)
     window = int(BACKGROUND_WINDOW * max(local.shape)) | 1
-    half = window // 2  # mirrored: a dark edge stays the minority there
+    half = window // 2  # mirrored there, so that a dark edge stays the minority
     local = cv2.copyMakeBorder(local, half, half, half, half, cv2.BORDER_REFLECT)
     local = cv2.medianBlur(local, window)[half:-half, half:-half]
     local = cv2.resize(local, flat.shape[1::-1], interpolation=cv2.INTER_LINEAR)
@@ -211,16 +217,16 @@ def _vote(flat, darkest, lightest, paper):
 
 
 def _soft_parts(flat):
-    """(h, w) float32: what of it is above 0 widely and with soft rims; 0 elsewhere.
+    """(h, w) float32: `flat` in its wide parts above 0 that have soft rims; 0 elsewhere.
 
-    Where most of a part is even, as a coloured note is and a lamp's light is not, the rims of that
-    count too: a note's sharp edge is a small step beside a dark character on it.
+    A coloured note is none, though its sharp edge is a small step beside a dark character on it:
+    where most of a part is even, as no lamp's light is, the rims of its even level count too.
     """
     kernel = np.ones([max(3, round(SHADOW_WINDOW * max(flat.shape)))] * 2)
     wide = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)  # as if no strokes crossed it
     wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel).clip(0)
     steps = cv2.morphologyEx(wide, cv2.MORPH_GRADIENT, np.ones((3, 3)))
-    # A tenth: squared paper lifts all of it a little, and makes it one part with the character.
+    # Above a tenth: squared paper lifts everything a little, and would make it all one part.
     labels, stats = label_pieces(wide > max(MIN_CONTRAST / 2, wide.max() / 10))
     soft = np.zeros_like(flat)
     for k in range(1, len(stats)):
@@ -241,14 +247,15 @@ def _soft_parts(flat):
 
 
 def without_shadow(strength, level, unit):
-    """Takes from the ink's strength what a shadow across it adds, a hand's or a phone's.
+    """Takes from the ink's strength what the shadow of a hand or a phone across it adds.
 
-    Ink's rims are sharp and a shadow's are not: so beside a sharp rim, on its paler side, is paper,
-    in the shadow or not, and elsewhere it is as at the rims next to there.
+    The rims of ink are sharp, those of a shadow are not. So on the paler side of a sharp rim is
+    paper, shaded or not; the shadow elsewhere is interpolated from these places.
 
     Args:
-        strength, level: (h, w) float32, how far each pixel is from the paper, and that of full ink.
-        unit: int, how many of its pixels one of the picture's is, where that was enlarged.
+        strength: (h, w) float32, how far each pixel is from the paper.
+        level: the strength of full ink.
+        unit: int, pixels of `strength` to one of the picture's, where that was enlarged.
 
     Returns:
         (h, w) float32; `strength` itself where the paper is even beside nine rims in ten.
@@ -274,7 +281,7 @@ def shadows(strength, labels, stats, level):
 
     Args:
         strength, level: as for `without_shadow`.
-        labels, stats: of its pieces, from `label_pieces`.
+        labels, stats: of the pieces in `strength`, from `label_pieces`.
     """
     large = stats[:, 2:4].max(axis=1) > max(labels.shape) / 8
     inside = ~cut_by_edges(stats, labels.shape).any(axis=0)
@@ -289,12 +296,12 @@ def shadows(strength, labels, stats, level):
 
 
 def _sharp_rims(strength, least, unit):
-    """Where the strength of ink, (h, w) float32, rises as steeply as at its rims.
+    """Where the strength of ink, (h, w) float32, rises as steeply as at the rims of ink.
 
     Returns:
-        sharp: (h, w) bool, where it rises by more than `least` within 9 px of the picture, by half
-            of that in 3.
-        paler: (h, w) float32, the least within these 9.
+        sharp: (h, w) bool, where it rises by more than `least` within 9 px of the picture, and by
+            STEEP of that within 3.
+        paler: (h, w) float32, the least strength within the 9 px.
     """
     around = np.ones([8 * unit + 1] * 2)
     paler = cv2.erode(strength, around)
@@ -304,14 +311,15 @@ def _sharp_rims(strength, least, unit):
 
 
 def quantile(values, share):
-    """The nearest value to that share of all, (n,); numpy's own takes some times as long."""
+    """The quantile `share`, in [0, 1], of (n,) values: the nearest one; faster than numpy's own."""
     place = round(share * (len(values) - 1))
-    # Twice: for one place numpy 2 takes 3 to 30 times as long: a tenth of a 400 px picture's time.
+    # The place is given twice: with one, numpy 2 takes 3 to 30 times as long, a tenth of the time
+    # of a 400 px picture.
     return np.partition(values, [place, place])[place]
 
 
 def _weighted_median(values, weights):
-    """To a quarter of a grey level; counting takes a tenth of the time of sorting."""
+    """The weighted median, to a quarter of a grey level; sorting would take ten times as long."""
     lowest = values.min()
     counts = np.bincount(np.rint(4 * (values - lowest)).astype(np.intp), weights)
     sums = np.cumsum(counts)

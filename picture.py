@@ -5,8 +5,8 @@
 `read_picture` trusts no file; `convert` finds the ink against the local background, keeps what
 belongs to the character and repeats EMNIST's own steps: Cohen, Afshar, Tapson, van Schaik, "EMNIST:
 an extension of MNIST to handwritten letters", 2017, arXiv:1702.05373, section II-B. Everything that
-goes wrong is a PictureError of one line, without the file's name. No keras here, so that a picture
-can be looked at without loading a network.
+goes wrong is a PictureError of one line, without the file's name. Keras is not imported, so that a
+picture can be looked at without loading a network.
 
 Import this module before cv2: OpenCV reads its limit on a picture's size when it is loaded.
 """
@@ -41,8 +41,8 @@ BLUR_SIGMA = 0.4  # Gaussian before the reduction
 STROKE_MIN, STROKE_MAX = 2.0, 5.0  # stroke widths that the network knows
 OVERSAMPLING = 4  # EMNIST's steps are done at 112x112 and reduced by this (the paper: 128x128)
 
-
-_quiet_lock, _quiet_threads, _console = threading.Lock(), 0, None  # see _quiet_stderr
+# See _quiet_stderr: how many threads are within it, and the console's file while any is.
+_quiet_lock, _quiet_threads, _console = threading.Lock(), 0, None
 
 
 class PictureError(ValueError):
@@ -115,7 +115,7 @@ def _last_frame(data, first):
 
 
 def _not_readable(data):
-    """Why OpenCV reads no picture in these bytes; phones' cameras and scanners write others too."""
+    """Why OpenCV cannot read these bytes: phones and scanners write formats that it lacks."""
     first = data[:1024].tobytes()
     if first[4:8] == b"ftyp" and any(brand in first[:64] for brand in HEIC):
         kind = "a HEIC picture"
@@ -165,8 +165,8 @@ def read_bytes(path):
 def _quiet_stderr():
     """Keeps what libpng, libjpeg and OpenCV write to file 2 themselves from the console.
 
-    File 2 belongs to the whole process: of several threads, the first to come turns it away and
-    the last to go turns it back.
+    File 2 belongs to the whole process: of several threads, the first to enter redirects it and
+    the last to leave restores it.
     """
     global _quiet_threads, _console
     with _quiet_lock:
@@ -206,7 +206,7 @@ def _eight_bits(picture):
     if not finite.any():
         raise PictureError("blank: no ink found")
     values = np.where(finite, values, np.median(values[finite])).clip(0)
-    # Floats are in [0, 1] as a rule, but for what shines; one wild value may not darken all others.
+    # Floats are in [0, 1] except for highlights; one wild value must not darken all others.
     top = max(np.quantile(values, 0.999), 1)
     return (np.minimum(values, top) * (255 / top)).astype(np.uint8)
 
@@ -214,9 +214,9 @@ def _eight_bits(picture):
 def _composited(picture):
     """(h, w), (h, w, 1..4) uint8 -> (h, w, 3) uint8 BGR, transparent parts filled.
 
-    Filled with what sets the visible colour off: white, or black under light ink. A picture that is
-    mostly visible and has a drawing of its own (a cut-out photograph) continues in its own colour,
-    one with an outline all around (a sticker) in that of the outline.
+    The fill contrasts with the visible colour: white, or black under light ink. A picture that is
+    mostly visible and has a drawing of its own (a cut-out photograph) is filled with its median
+    colour, one with an outline all around (a sticker) with that of the outline.
     """
     if picture.ndim == 2 or picture.shape[2] == 1:
         return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
@@ -234,7 +234,7 @@ def _composited(picture):
     elif len(visible) > 0.5 * alpha.size and np.ptp(visible, axis=0).max() > 64:
         fill = np.median(visible, axis=0)
     result = np.empty_like(colour)
-    for c in range(3):  # one channel at a time: 64 megapixels are large
+    for c in range(3):  # one channel at a time, for the memory that 64 megapixels take
         mixed = colour[..., c].astype(np.uint16) * alpha
         mixed += (255 - alpha).astype(np.uint16) * np.uint16(fill[c])
         result[..., c] = mixed // 255
@@ -242,17 +242,19 @@ def _composited(picture):
 
 
 def _outline(colour, alpha, visible):
-    """The colour (3,) of an outline around all that is visible, as stickers have it; or None.
+    """The colour, (3,) BGR, of an outline around all that is visible, as on a sticker; or None.
 
     Args:
-        visible: (n, 3) uint8, the visible part of the colour.
+        colour: (h, w, 3) uint8.
+        alpha: (h, w) uint8.
+        visible: (n, 3) uint8, the colours of the visible pixels.
     """
     solid = alpha > 127
     rim = colour[solid & grown(~solid, 2)]
     if len(rim) == 0 or np.ptp(visible, axis=0).max() <= 64:
         return None
     edge = np.median(rim, axis=0)
-    some = visible[:: 1 + len(visible) // 100_000]  # 64 megapixels are large
+    some = visible[:: 1 + len(visible) // 100_000]  # not all of 64 megapixels
     alike = [(np.abs(part - edge).max(axis=1) < 32).mean() for part in (rim, some)]
     return edge if alike[0] > 0.9 and alike[1] < 0.95 else None
 
@@ -277,7 +279,7 @@ def _tag(tiff, tag):
 
 
 def _turned(picture, orientation):
-    """The picture as it was seen, from EXIF's orientation, 1 to 8, upright for all else."""
+    """The picture upright, by EXIF's orientation, 1 to 8; unchanged for any other value."""
     if orientation in (5, 6, 7, 8):
         picture = picture.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -304,10 +306,10 @@ def convert(picture):
 
     Returns:
         image: (28, 28) float32 in [0, 1], upright, white ink on black, aspect ratio kept.
-        notes: list of str, what the reader should know ("several characters?"); usually empty.
+        notes: list of str, usually empty: "left out what the edge cuts off", "several characters?".
 
     Raises:
-        PictureError: nothing on it.
+        PictureError: no ink is found.
     """
     try:
         ink, mask = find_ink(_bgr(picture))
@@ -323,7 +325,7 @@ def convert(picture):
 
 
 def _stroke_in_range(ink):
-    """Thickens a hair-thin line, thins a fat brush: (h, w) float32 coverage -> (h', w') the same.
+    """Thickens a hair-thin line, thins a fat brush: (h, w) float32 coverage -> (h', w') float32.
 
     Only where it is outside STROKE_MIN to STROKE_MAX at 28x28; then every rim moves by the same
     distance, but never past the stroke's middle line.
@@ -340,7 +342,7 @@ def _stroke_in_range(ink):
     pad = max(1, int(np.ceil(grow / 2)) + 1)
     mask = cv2.copyMakeBorder(mask.astype(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
-    depth = inside - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)  # steps over 0 at the rim
+    depth = inside - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)  # 1, then -1 across the rim
     depth = depth - np.sign(depth) / 2 + grow / 2
     if grow < 0:  # keep at least a thin line where the brush was thin
         ridge = (inside > 1) & (inside >= cv2.dilate(inside, np.ones((3, 3))))
@@ -354,8 +356,8 @@ def _stroke_in_range(ink):
 def _framed(ink):
     """EMNIST's own steps: (h, w) float32 coverage of the glyph -> (28, 28) float32 in [0, 1].
 
-    Blurred, its box at half maximum centred in a square, reduced. Twice, because the blur moves
-    the box of a thin or pointed glyph.
+    Blurred; its box at half maximum centred in a square; reduced. The box is taken twice, because
+    the blur moves that of a thin or pointed glyph.
     """
     size = EMNIST_SIZE * OVERSAMPLING  # 112
     shrink = min(1, 2 * size / max(ink.shape))
@@ -377,8 +379,8 @@ def _framed(ink):
 
 
 def _several(stats):
-    """What the reader should know of (n, 5) pieces: a list of str."""
-    groups = []  # [left, right, top, bottom] of pieces that stand over each other
+    """["several characters?"] where pieces, stats (n, 5), stand side by side and tall; else []."""
+    groups = []  # [left, right, top, bottom] of pieces that overlap from left to right
     h = (stats[:, 1] + stats[:, 3]).max() - stats[:, 1].min()
     for left, top, wide, high, _ in sorted(stats.tolist()):
         if groups and left < groups[-1][1] + 0.04 * h:

@@ -1,28 +1,30 @@
-"""What the pieces of a picture's ink are: an edge's, specks, a dot of an i, a part of a neighbour.
+"""What a piece of ink is: part of an edge, a speck, the dot of an i, part of a neighbour.
 
     labels, stats = label_pieces(mask)
     character = not_specks(labels, stats)
 
-A piece is told from another by where it lies, how large and how thin it is. The numbers were chosen
-on glyphs drawn on simulated paper.
+A piece is a connected region of ink; what it is, its place, size and thickness tell. The numbers
+were chosen on glyphs drawn on simulated paper.
 """
 
 import cv2
 import numpy as np
 
-SPECK_AREA = 0.01  # of the largest piece's area: a smaller one is dirt
-STRAY = (0.08, 0.3)  # dirt too: below that share of it, and that share of the rest's side apart
-ASIDE = (0.3, 0.4)  # and so far apart below that share of it and of its side
-APART = (0.05, 0.25)  # of a character's longer side: another's part is farther beside it, above it
-FAR = 0.3  # of a character's longer side: nothing of it is so far off, but for its dot
-WHOLE = 0.7  # of the height of all there is, a whole character's beside parts of others
-OTHER_AREA = 3  # times the rest's area: a piece at the edge that is no larger is an artefact
-SOLID = 0.3  # of its box's area, a dark corner's: an L or a C that was cut out flush has less
+SPECK_AREA = 0.01  # of the largest piece's area: a smaller piece is dirt
+# A small piece is dirt where it is far off: below STRAY[0] of the largest one's area, more than
+# STRAY[1] of the character's longer side away; so far off a larger one is dirt too, below ASIDE[0]
+# of that area and ASIDE[1] of that piece's longer side.
+STRAY, ASIDE = (0.08, 0.3), (0.3, 0.4)
+APART = (0.05, 0.25)  # of a character's longer side: gaps beside and above it, to a neighbour
+FAR = 0.3  # of a character's longer side: only its dot is so far away
+WHOLE = 0.7  # of the height of all the ink: a character beside parts of others has more
+OTHER_AREA = 3  # times the rest's area: a piece at the edge that is smaller is an artefact
+SOLID = 0.3  # of its box's area: a dark corner fills more, an L or a C cut out flush less
 
 
 def label_pieces(mask):
     """Labels (h, w) int32, 0 outside, and stats (n, 5): x, y, w, h, area of each piece."""
-    # One core labels 144x192 px so in 50 us, by OpenCV's default in 170.
+    # On one core this algorithm labels 144x192 px in 50 us, OpenCV's default in 170.
     _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
         mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
     )
@@ -34,7 +36,7 @@ def of_pieces(labels, found):
     numbers = np.flatnonzero(found)
     if len(numbers) > 1:
         return found[labels]
-    # As a rule it is one or none: comparing takes 5 us, looking up 70, in 192x256 px.
+    # Usually one or none is found: comparing 192x256 px takes 5 us, looking them up 70.
     return labels == (numbers[0] if len(numbers) else -1)
 
 
@@ -49,22 +51,23 @@ def edge_artefacts(labels, stats):
     _, _, w, h, area = stats.T
     rest = ~surely & ~perhaps & (np.maximum(w, h) > 0.04 * max(height, width))
     rest[0] = False
-    # The stem of a flush j is no artefact because the dot is left: that is a tenth of it.
+    # The stem of a j cut out flush must not go because its dot remains, a tenth of its area.
     largest = area[rest].max(initial=0)
     long = (w > 0.9 * width) | (h > 0.9 * height)
     return surely | (perhaps & (area < np.where(long, 200, OTHER_AREA) * largest))
 
 
 def dark_corners(labels, stats):
-    """(n,) bool: pieces at the edges that are solid; a flush I or l may be one."""
+    """(n,) bool: pieces at the edges that are solid; an I or l cut out flush may be one."""
     _, _, w, h, area = stats.T
     return np.logical_or(*_at_edges(labels, stats)) & (area > SOLID * w * h)
 
 
 def _at_edges(labels, stats):
-    """Two (n,) bool: pieces that surely, and that perhaps are something at the picture's edge.
+    """Thin pieces along an edge or across the whole picture.
 
-    They lie along an edge, or cross all of the picture, and are thin.
+    Returns:
+        surely, perhaps: (n,) bool each, those that must be artefacts and those that may be.
     """
     height, width = labels.shape
     _, _, w, h, area = stats.T
@@ -86,23 +89,23 @@ def not_specks(labels, stats):
     main = area.argmax()
     kept = area >= SPECK_AREA * area[main]
     dots = over(stats, main) & ~kept
-    if dots.any():  # seldom, and the stroke's width takes a twentieth of a conversion
+    if dots.any():  # seldom: the stroke's width costs a twentieth of a conversion
         kept |= dots & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
     sides = stats[:, 2:4].max(axis=1)
     small = kept & (area < STRAY[0] * area[main])
-    if not cut_by_edges(stats, labels.shape)[:, main].any():  # it is no shadow
+    if not cut_by_edges(stats, labels.shape)[:, main].any():  # the main piece is no shadow
         small |= kept & (area < ASIDE[0] * area[main]) & (sides < ASIDE[1] * sides[main])
     if small.any():
-        # Where a hasty hand sets them, and as a dash at most: a staple is thinner.
+        # A hasty hand sets dots farther off, and makes dashes of them; a staple is thinner.
         dots = over(stats, main, aside=0.6, high=1.5)
         dots &= area > 0.2 * sides**2
         near, before = kept & ~small, 0
-        while np.count_nonzero(near) > before:  # of strokes with gaps each is near another
+        while np.count_nonzero(near) > before:  # from piece to piece along a stroke with gaps
             before = np.count_nonzero(near)
             gaps, side = _gaps(stats, near)
             near |= small & (gaps.max(axis=0) <= STRAY[1] * side)
         far = small & ~near
-        several = np.count_nonzero(far & dots) > 1  # a screen's signs: an i has one dot
+        several = np.count_nonzero(far & dots) > 1  # an i has one dot: these are a screen's icons
         kept &= ~(far & (several | ~dots))
     kept[0] = False
     return kept
@@ -111,10 +114,10 @@ def not_specks(labels, stats):
 def cut_off(labels, stats):
     """(n,) bool: pieces that the picture's edge cuts off, beside a whole character.
 
-    They are parts of its neighbours, or of a shadow with a hard edge. Strokes of one character may
-    be as far apart as two characters: so the whole one must be larger than any part, and about as
-    high as all together. A finger or a pen on the page is farther off, and may be larger; but what
-    three edges cut off is a character in pieces, cut out flush.
+    They are parts of its neighbours, or of a shadow with a hard edge. Since strokes of one
+    character may be as far apart as two characters, the whole one must be larger than any part,
+    and about as high as all together. A finger or a pen on the page is farther off, and may be
+    larger. What three edges cut off is one character in pieces, cut out flush.
     """
     _, y, _, h, area = stats.T
     cut = cut_by_edges(stats, labels.shape)
@@ -142,7 +145,13 @@ def cut_by_edges(stats, shape):
 
 
 def over(stats, main, aside=0.25, high=0.6):
-    """(n,) bool: pieces over piece `main` as an i's dot is, so many of its heights off at most."""
+    """(n,) bool: pieces above piece `main`, as the dot of an i is.
+
+    Args:
+        stats: of the pieces, from `label_pieces`.
+        main: number of the piece.
+        aside, high: heights of it that another is beside and above it at most.
+    """
     x, y, w, h, _ = stats.T.astype(np.float64)
     across = abs(x + w / 2 - x[main] - w[main] / 2)
     gap = y[main] - y - h
@@ -150,31 +159,36 @@ def over(stats, main, aside=0.25, high=0.6):
 
 
 def _gaps(stats, some):
-    """How far each piece's box is from the one around `some`, across and down, (2, n); its side."""
+    """Gaps between each piece's box and the box around `some`.
+
+    Returns:
+        gaps: (2, n), across and down; negative where they overlap.
+        side: the longer side of the box around `some`.
+    """
     first, last = (corner[:, None] for corner in extent(stats, some))
     low = stats.T[:2]
     return np.maximum(first - low - stats.T[2:4], low - last), (last - first).max()
 
 
 def extent(stats, some):
-    """The box around those pieces: its upper left corner, its lower right one, (2,) each."""
+    """The box around the pieces `some`: its upper left and its lower right corner, (2,) each."""
     low = stats[some, :2]
     return low.min(axis=0), (low + stats[some, 2:4]).max(axis=0)
 
 
 def stroke_width(mask):
-    """Mean width in px of a bool image's strokes: a strip is a quarter of it deep on average."""
+    """Mean width in px of a bool image's strokes: four times the mean depth, as in a strip."""
     padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)
     return 4 * float(depth[padded > 0].mean() - 0.5)
 
 
 def grown(mask, radius):
-    """A bool image, grown by `radius` pixels in every direction."""
+    """A bool image, grown by `radius` pixels in every direction (a square)."""
     around = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return cv2.dilate(mask.view(np.uint8), around).view(bool)
 
 
 def box(mask):
-    """x, y, width, height of what is true in a bool image."""
+    """x, y, width, height of the box around what is true in a bool image."""
     return cv2.boundingRect(mask.view(np.uint8))

@@ -1,11 +1,11 @@
-"""What is printed around a character: a form's cell, ruled lines, a line to write on, dots.
+"""What is printed around a character: a form's cell, ruled lines, a line to write on, dots, text.
 
     labels, stats = label_pieces(mask)
     around = cell(labels, stats) | dots(stats)
-    and_touched = lines(mask) | underline(mask) | crossed_frame(mask)
+    touched_by_it = lines(mask) | underline(mask) | crossed_frame(mask)
 
-All are told by where they lie, how straight and how thin they are. The numbers were chosen on
-glyphs drawn on simulated paper.
+The first are whole pieces, the others parts of the character's. All are told by their place,
+straightness and thickness. The numbers were chosen on glyphs drawn on simulated paper.
 """
 
 import cv2
@@ -14,30 +14,30 @@ import numpy as np
 from paper import quantile
 from pieces import SPECK_AREA, box, cut_by_edges, extent, label_pieces, of_pieces, over
 
-LINE_ASPECT = 20  # a ruled line is this many times as long as it is thick, or more
-FRAME_ASPECT = 12  # the same of a frame's sides, of which there are four
-MIN_FRAME = 48  # px, side of a frame that is crossed; in a smaller one bows are not seen
-MAX_BOW = 6.0  # px, such a side's; an O's are rounder
-FRAMED = 0.25  # of a frame's shorter side, the height of what is in it, at least: no bar of an E
-RINGED = 0.4  # of a ring's height, the longer side of a character in it
-MAX_CELLS = 6  # of a form, looked at for one that holds a character: the widest
-LONG = 1.2  # of a character's longer side, a line to write on
-DOT = 0.15  # of the largest piece's area, a printed dot's at most
-MIN_DOTS, MAX_DOTS = 8, 400  # on a page
-TEXT_GAP = 0.15  # of a character's longer side, a line of print is so far above or below it
-AT_EDGE = 0.2  # of the picture's side, punched holes are so near its edge, or nearer
-EVEN = 0.8  # of the dots, those as far from the next as most are
+LINE_ASPECT = 20  # a ruled line's length is at least this many times its thickness
+FRAME_ASPECT = 12  # the same for each of a frame's four sides
+MIN_FRAME = 48  # px, side of a crossed frame, at least: in a smaller one bows are not seen
+MAX_BOW = 6.0  # px, of a crossed frame's side, at most; an O's are rounder
+FRAMED = 0.25  # of a frame's shorter side: what is in it is higher; the bar of an E is not
+RINGED = 0.4  # of a ring's height: the longer side of a character in it is more
+MAX_CELLS = 6  # of a form's cells, how many are looked at for one with a character: the widest
+LONG = 1.2  # of a character's longer side: a line to write on is longer
+DOT = 0.15  # of the largest piece's area: a printed dot has less
+MIN_DOTS, MAX_DOTS = 8, 400  # printed dots on a page
+TEXT_GAP = 0.15  # of a character's longer side: a line of print is farther above or below it
+AT_EDGE = 0.2  # of the picture's width or height: punched holes are nearer to its edge
+EVEN = 0.8  # share of the dots with the usual distance to the next one, at least
 
 
 def cell(labels, stats):
-    """(n,) bool: a form's cell around all the rest: its frame, dashes, corners, a comb's teeth."""
+    """(n,) bool: a form's cell around the rest (frame, dashes, corners, teeth), a line below it."""
     return _frame(labels, stats) | _dashes(labels, stats) | _teeth(stats) | _rule(stats)
 
 
 def _frame(labels, stats):
-    """(n,) bool: the piece that is a frame, and the cells beside it, whole or cut off.
+    """(n,) bool: the piece that is a frame, the cells beside it, whole or cut off, its number.
 
-    The frame may be open above, as a comb's cell is, and the character taller than it.
+    The frame may be open above, like a comb's cell, and the character taller than it.
     """
     found = np.zeros(len(stats), bool)
     if len(stats) < 3:
@@ -59,17 +59,17 @@ def _frame(labels, stats):
         large = np.subtract(*extent(stats, inside)[::-1]).max() > RINGED * height[outer]
         if hull < 0.7 or not (hull > 0.92 or (large and _is_ring(piece, corners))):
             continue
-        piece[[0, -1]] = piece[:, [0, -1]] = True  # where the picture ends, so may the frame
+        piece[[0, -1]] = piece[:, [0, -1]] = True  # the picture's edge may cut off a side
         (x, y), (right, bottom) = low[outer], high[outer]
         above, *others = _along(piece[y:bottom, x:right])
         if y < low[inner, 1] and min(above, *others) > 0.6:  # an E around its bar is not closed
             inside &= low[:, 1] > y
         elif height[inner] <= 0.5 * height[outer] or above > 0.3 or min(others) < 0.85:
-            continue  # no comb's: of a round U the least is 0.83
+            continue  # not a comb's: the least of a round U is 0.83
         ends = np.abs([low - low[outer], high - high[outer]]).max(axis=0)
         alike = (ends < 0.1 * stats[outer, 2:4]).any(axis=1)  # in a row or a column with it
         found = ~inside & (alike | cut_by_edges(stats, labels.shape).any(axis=0))
-        # Small and in the upper left corner: its printed number. Dots lean to the right.
+        # Small, in the upper left corner: a printed number. The dot of an i leans to the right.
         near = (low - low[outer] < 0.2 * stats[outer, 2:4]).all(axis=1)
         small = stats[:, 2:4].max(axis=1) < 0.2 * stats[outer, 2:4].min()
         found |= inside & near & small & ~over(stats, inner, 0.1)
@@ -79,7 +79,7 @@ def _frame(labels, stats):
 
 
 def _is_ring(piece, corners):
-    """Whether a (h, w) bool piece is all along its convex hull, as an outlined 8 is not."""
+    """Whether a piece, (h, w) bool, lies along its convex hull only; an outlined 8 does not."""
     inside = np.zeros(piece.shape, np.uint8)
     cv2.fillConvexPoly(inside, np.int32(corners[..., ::-1]), 1)
     thick = np.count_nonzero(piece) / cv2.arcLength(corners, True)
@@ -88,14 +88,14 @@ def _is_ring(piece, corners):
 
 
 def _along(mask):
-    """Of the upper, lower, left and right side of (h, w) bool, the shares that have some of it."""
+    """For the upper, lower, left and right sixth of `mask`: the share of its length with ink."""
     down, across = (1 + n // 6 for n in mask.shape)
     sides = mask[:down], mask[-down:], mask[:, :across].T, mask[:, -across:].T
     return [side.any(axis=0).mean() for side in sides]
 
 
 def _dashes(labels, stats):
-    """(n,) bool: pieces that make a frame in dashes, or mark its four corners."""
+    """(n,) bool: pieces that form a dashed frame, or mark its four corners."""
     found = np.zeros(len(stats), bool)
     if len(stats) < 4:  # as a rule
         return found
@@ -166,7 +166,7 @@ def _rule(stats):
 def lines(mask):
     """(h, w) bool ink -> (h, w) bool: ruled lines in it, from edge to edge, level or upright.
 
-    Where a stroke crosses a line the ink is deeper than the line is thick, and stays.
+    Where a stroke crosses a line, the ink is deeper than the line is thick: it is kept.
     """
     found, level, largest = _level_lines(mask)
     others, upright, another = _level_lines(mask.T)
@@ -174,18 +174,21 @@ def lines(mask):
     if not found.any():
         return found
     crossing = level & upright.T
-    if crossing.any():  # deep both ways, but no stroke's
+    if crossing.any():  # where lines cross each other the ink is deep too, but no stroke's
         labels, stats = label_pieces(mask & ~found)
         whole = np.bincount(labels[crossing], minlength=len(stats)) == stats[:, 4]
         whole[0] = False
         found |= of_pieces(labels, whole)
     left = label_pieces(mask & ~found)[1][1:]
-    enough = SPECK_AREA * min(found.sum(), 3 * max(largest, another))  # a page has many
-    return found if len(left) and left[:, 4].max() > enough else found & False
+    enough = SPECK_AREA * min(found.sum(), 3 * max(largest, another))  # a page has many lines
+    return found if len(left) and left[:, 4].max() > enough else np.zeros_like(found)
 
 
 def _level_lines(mask):
-    """(h, w) bool ink -> lines from side to side, with strokes along them; the largest's area."""
+    """The level ruled lines in (h, w) bool ink, from side to side.
+
+    Returns: (h, w) bool, the lines; the same with the strokes along them; the largest one's area.
+    """
     found, bands, largest = np.zeros_like(mask), np.zeros_like(mask), 0
     width = mask.shape[1]
     if not (mask[:, :3].any() and mask[:, -3:].any()):
@@ -194,7 +197,7 @@ def _level_lines(mask):
     labels, stats = _runs(ink, max(3, width // 4))
     for k in range(1, len(stats)):
         if stats[k, 2] > 0.97 * width:
-            line = labels == k  # and a stroke that lies along it
+            line = labels == k  # with any stroke that lies along it
             thick = np.median(np.count_nonzero(line, axis=0)) - 4
             if LINE_ASPECT * thick < width:
                 thin = line & _shallow(ink, thick)
@@ -205,13 +208,13 @@ def _level_lines(mask):
 
 
 def _runs(ink, least):
-    """Labels and stats of (h, w) uint8 ink that goes on level for `least` px, 4 px too deep."""
-    runs = cv2.dilate(ink, np.ones((5, 1)))  # a line that leans runs on in the next row
+    """Labels and stats of level runs of `least` px in (h, w) uint8 ink; each is 4 px too deep."""
+    runs = cv2.dilate(ink, np.ones((5, 1)))  # a slanting line goes on in the next row
     return label_pieces(cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, least))))
 
 
 def _shallow(ink, thick):
-    """(h, w) uint8 ink -> (h, w) bool: where it is not much deeper than a level line is thick."""
+    """(h, w) bool: where (h, w) uint8 ink is not much deeper than a level line's thickness, px."""
     depth = round(2 * max(1, thick)) + 2
     return (ink > 0) & (cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1))) == 0)
 
@@ -219,7 +222,7 @@ def _shallow(ink, thick):
 def underline(mask):
     """(h, w) bool ink -> (h, w) bool: the line to write on, where a character touches it.
 
-    It goes on at both sides of the character, and is in its lower half: no bar of a T or a 2.
+    It extends beyond the character at both sides, and is in its lower half, unlike a T's bar.
     """
     found = np.zeros_like(mask)
     x, _, w, h = box(mask)
@@ -246,19 +249,19 @@ def underline(mask):
 def crossed_frame(mask):
     """(h, w) bool ink -> (h, w) bool: a cell's frame that the character touches or crosses.
 
-    Four thin, straight lines that end at one another, with more between them than a bar of a B.
+    Four thin, straight lines that end at one another, with more between them than the bar of a B.
     """
     found = np.zeros_like(mask)
     x, y, w, h = box(mask)
     if min(w, h) < MIN_FRAME:
         return found
     part = mask[y : y + h, x : x + w].view(np.uint8)
-    for axis, long in ((1, w), (0, h)):  # at both ends some long line; half of all have none
+    for axis, long in ((1, w), (0, h)):  # a long line at both ends? Half of all ink has none
         counts = cv2.reduce(part, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
         ends = counts[: len(counts) // 3], counts[-(len(counts) // 3) :]
         if min(some.max() for some in ends) < 0.35 * long:
             return found
-    pad = max(w, h) // FRAME_ASPECT + 4  # what lies at the edge is no deeper for it: see _shallow
+    pad = max(w, h) // FRAME_ASPECT + 4  # else _shallow takes ink at the edge for deeper than it is
     part = cv2.copyMakeBorder(part, *[pad] * 4, cv2.BORDER_CONSTANT)
     frame = _frame_crossed(part, w, h)
     if frame is not None:
@@ -267,7 +270,7 @@ def crossed_frame(mask):
 
 
 def _frame_crossed(mask, w, h):
-    """`crossed_frame` in (h', w') uint8 ink whose box is w x h px, with room around it; or None."""
+    """`crossed_frame` in (h', w') uint8 ink, whose box is w x h px and off the edges; or None."""
     inks, pairs, bands = [], [], []
     for ink, long in ((mask, w), (mask.T, h)):
         ink = np.ascontiguousarray(ink)
@@ -278,7 +281,7 @@ def _frame_crossed(mask, w, h):
         inks.append(ink)
         pairs.append(stats[outer])
         bands.append([labels == k for k in outer])
-    # By their boxes each reaches the two across it; most characters end here.
+    # The box of each side must reach the two sides across it; most characters end here.
     for own, other in (pairs, pairs[::-1]):
         near, far = other[0, 1] + other[0, 3], other[1, 1]
         if own[:, 0].max() > near or (own[:, 0] + own[:, 2]).min() < far:
@@ -286,7 +289,7 @@ def _frame_crossed(mask, w, h):
     sides = [[_side(*one) for one in zip(band, pair)] for band, pair in zip(bands, pairs)]
     if None in sides[0] + sides[1]:
         return None
-    # And it does by its middle, or goes a little beyond, as a stroke along it does.
+    # So must its middle line, or go a little beyond, as with a stroke along it.
     (top, bottom), (left, right) = places = [[middle for middle, _ in pair] for pair in sides]
     ends = [pair[:, [0, 2]].cumsum(axis=1) for pair in pairs]
     beyond = (np.array(ends) - np.array(places)[::-1, None]) * (-1, 1)
@@ -315,9 +318,9 @@ def _frame_crossed(mask, w, h):
 
 
 def _side(band, stats):
-    """Middle and thickness in px of a level band, (h, w) bool, that is a frame's side; or None.
+    """Middle row and thickness, px, of a level band, (h, w) bool, if it is a frame's side; or None.
 
-    Where it is thickest a stroke may lie along it.
+    Only its thinner columns count: a stroke may lie along the rest.
     """
     rows, columns = np.nonzero(band)
     depths = np.bincount(columns)
@@ -329,10 +332,10 @@ def _side(band, stats):
 
 
 def row_at_edge(stats, shape):
-    """(n,) bool: pieces alike in a row along an edge: punched holes, a spiral's, an app's buttons.
+    """(n,) bool: similar pieces in a row along an edge: holes, punched or a spiral's, app buttons.
 
-    Two are round and far apart; of four or more the shape does not matter. All the rest lies on
-    their inner side and has something larger, as no dotted letter's has.
+    Two or three must be round and far apart; of four or more the shape does not matter. All the
+    rest lies on their inner side and holds something larger, unlike the dots of a dotted letter.
     """
     found = np.zeros(len(stats), bool)
     if len(stats) < 4:  # as a rule
@@ -366,9 +369,9 @@ def row_at_edge(stats, shape):
 
 
 def text(stats):
-    """(n,) bool: pieces that are a line of print above or below the rest, its letters or all of it.
+    """(n,) bool: a line of print above or below the rest, in one piece or letter by letter.
 
-    A scanning app's name, a worksheet's question: low and wide, and apart, as no bar of a T is.
+    A scanning app's name, a worksheet's question: low, wide and apart, unlike the bar of a T.
     """
     found = np.zeros(len(stats), bool)
     if len(stats) < 3:  # as a rule
@@ -387,9 +390,9 @@ def text(stats):
 
 
 def dots(stats):
-    """(n,) bool: printed dots at even distances, as a journal's or a note app's paper has them.
+    """(n,) bool: printed dots at even distances, as on the paper of a journal or a note app.
 
-    They are small, round, of one size, and all around something larger: no dotted letter's.
+    They are small, round, of one size, and lie all around something larger.
     """
     found = np.zeros(len(stats), bool)
     w, h, area = stats[:, 2:].T
@@ -400,7 +403,7 @@ def dots(stats):
     if not small.any():
         return found
     ratio = area / np.median(area[small])
-    small &= (ratio > 0.5) & (ratio < 2)  # an i's dot is larger
+    small &= (ratio > 0.5) & (ratio < 2)  # the dot of an i is larger
     if not MIN_DOTS <= np.count_nonzero(small) <= MAX_DOTS:
         return found
     middles = stats[small, :2] + stats[small, 2:4] / 2
@@ -409,5 +412,5 @@ def dots(stats):
     nearest = apart.min(axis=1)
     even = np.abs(nearest - np.median(nearest)) < 0.1 * np.median(nearest) + 1
     around = np.ptp(middles, axis=0) > stats[main, 2:4]
-    around &= np.ptp(np.sort(middles, axis=0)[1:-1], axis=0) > 0.5 * np.median(nearest)  # no row
+    around &= np.ptp(np.sort(middles, axis=0)[1:-1], axis=0) > 0.5 * np.median(nearest)  # not a row
     return small if even.mean() > EVEN and around.all() else found

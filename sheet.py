@@ -1,10 +1,10 @@
-"""Where the sheet of paper is, in a picture that also shows what it lies on, or an app's bars.
+"""Where the sheet of paper is in a picture that also shows the desk under it, or an app's bars.
 
     inside = find_sheet(grey)
     left, top, right, bottom = find_canvas(grey)
 
-A sheet is a light, convex region with straight, sharp sides before something darker: a page on a
-desk. Who photographs one shows what it lies on, which is neither paper nor ink.
+A sheet is a light, convex region with straight, sharp sides on something darker, such as a page on
+a desk. What lies around it is neither paper nor ink.
 """
 
 import cv2
@@ -14,25 +14,26 @@ from paper import quantile
 
 SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
 MIN_STEP = 40.0  # grey levels of 255 between the sheet and what it lies on, at least
-SHARP = 0.35  # of that step, what a sheet's edge does within two pixels
-SHARE = (0.12, 0.95)  # of the picture, the sheet's
-MIN_PALE_STEP, MIN_CELL = 20.0, 0.04  # the same of a white cell in a pale colour
-WHITE = 0.98  # of the picture's pixels, those no lighter than the cell
-CONVEX = 0.93  # of its convex hull, the sheet
-STRAIGHT = 0.87  # of that hull, a polygon of few corners; of an ellipse, one of six has 0.83
-BAR, BAR_SHARE = (2.0, 64.0), 0.6  # grey levels between it and the canvas, a bar of an app's; of it
-CORNERS = 6  # at most; the picture's own may cut off some
-AROUND = 0.85  # of what is around it, what is as dark as the ground
+SHARP = 0.35  # of that step: an edge of the sheet takes more within two pixels
+SHARE = (0.12, 0.95)  # of the picture's area: the sheet's is between
+MIN_PALE_STEP, MIN_CELL = 20.0, 0.04  # MIN_STEP and SHARE[0] for a white cell in a pale colour
+WHITE = 0.98  # quantile of the picture's pixels that is as light as the cell
+CONVEX = 0.93  # of its convex hull's area: the sheet fills more
+STRAIGHT = 0.87  # of that area: a polygon of few corners fills more; six in an ellipse 0.83
+CORNERS = 6  # of that polygon, at most; the picture's own corners may cut off some
+AROUND = 0.85  # of what is around the sheet: more is dark
+BAR = (2.0, 64.0)  # grey levels between an app's bar and its canvas, at least and at most
+BAR_SHARE = 0.6  # of the pixels in a bar's row or column: more are of its one level
 
 
 def find_canvas(grey):
     """Finds a drawing between the bars of an app, in a picture of its whole window or screen.
 
-    A bar is all along an edge, even, a little lighter or darker than the canvas, and thicker than a
-    line; what is beyond it, a title or a frame, belongs to it.
+    A bar runs along a whole edge, is even, a little lighter or darker than the canvas, and thicker
+    than a line. What is between it and the edge, a title or a frame, is cut off with it.
 
     Args:
-        grey: (h, w) float32 in [0, 255], of a picture whose pixels are mostly as those beside them.
+        grey: (h, w) float32 in [0, 255], of a picture most of whose pixels equal their neighbours.
 
     Returns:
         (left, top, right, bottom) in px of `grey`, or None where there are no bars.
@@ -47,7 +48,7 @@ def find_canvas(grey):
         thick = np.ones((1, max(3, len(bar) // 40)), np.uint8)
         bar = cv2.morphologyEx(bar.astype(np.uint8)[None], cv2.MORPH_OPEN, thick)[0] > 0
         third, plain = len(bar) // 3, even & (step < 1)
-        # Beyond its sharp edge, or a line at it, is the canvas: no shadow that ends there.
+        # The canvas begins at the bar's sharp edge, or beyond a line there; a shadow's end is soft.
         first = [n + 3 for n in np.flatnonzero(bar[:third]) if plain[n + 3]]
         last = [n - 2 for n in np.flatnonzero(bar) if n >= len(bar) - third and plain[n - 3]]
         found.append((max(first, default=0), min(last, default=len(bar))))
@@ -61,8 +62,8 @@ def find_sheet(grey, solid=False):
 
     Args:
         grey: (h, w) float32 in [0, 255], the picture's longer side being SHEET_SIDE.
-        solid: for a sheet on something lighter, in a negative: most of it must be light, what is
-            written too, so that it is no letter with a hole.
+        solid: True for the negative of a sheet on something lighter: nearly all of the sheet must
+            be light, the writing too, so that a letter with a hole is not taken for one.
 
     Returns:
         (h, w) uint8, 1 well inside the sheet; None where there is none or it fills the picture.
@@ -73,9 +74,9 @@ def find_sheet(grey, solid=False):
 
 
 def find_cell(grey):
-    """`find_sheet` for a form's white cell in a pale colour: Otsu's threshold tells both from ink.
+    """`find_sheet` for a form's white cell in a pale colour, which is along the picture's edges.
 
-    What is along the picture's edges is that colour.
+    Otsu's threshold would not tell the two apart: it lies between them and the ink.
     """
     grey = cv2.blur(grey, (3, 3))
     ground = quantile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 0.5)
@@ -87,7 +88,14 @@ def find_cell(grey):
 
 
 def _inside(grey, light, solid, least_step, least_share):
-    """(h, w) uint8, 1 well inside the sheet that is the largest of what is light; or None."""
+    """The largest light region, where it is a sheet: (h, w) uint8, 1 well inside it; or None.
+
+    Args:
+        grey: (h, w) float32 in [0, 255], blurred.
+        light: (h, w) uint8, 1 where the sheet may be.
+        solid: as for `find_sheet`.
+        least_step, least_share: as MIN_STEP and SHARE[0].
+    """
     outlines, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea, default=())
     if len(outline) < 3:
