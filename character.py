@@ -70,23 +70,7 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)
-        faint = strength > 0.25 * level  # a line or a frame may be paler than the character
-        found = edge_artefacts(labels, stats) | cell(labels, stats)
-        found |= shadows(strength, labels, stats, level)
-        apart = row_at_edge(stats, labels.shape) | text(stats)
-        if apart.any():  # but not what weak ink joins to the rest, as between a brush's overlaps
-            parts, stats_of_parts = label_pieces(faint)
-            rest = (labels > 0) & ~of_pieces(labels, apart)
-            joined = np.bincount(parts[rest], minlength=len(stats_of_parts)) > 0
-            apart[labels[of_pieces(parts, joined)]] = False
-        found |= apart
-        artefacts = ruled(strength, faint) | of_pieces(labels, found)
-        if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
-            paler, stats_of_paler = label_pieces(faint)
-            artefacts |= of_pieces(paler, cell(paler, stats_of_paler))
-        # Printed dots, however pale: from a paint program's paper they would count as weak ink.
-        palest, stats_of_palest = label_pieces(strength > 0.5 * weakest * level)
-        artefacts |= of_pieces(palest, dots(stats_of_palest))
+        artefacts = _artefacts(strength, labels, stats, level, weakest)
         if not artefacts.any():
             break
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
@@ -115,6 +99,33 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     ink = np.clip((strength / level - SOFT[0]) / (SOFT[1] - SOFT[0]), 0, 1)
     others = grown((labels > 0) & ~kept, 2)
     return ink, grown(kept, 2) & ~others
+
+
+def _artefacts(strength, labels, stats, level, weakest):
+    """(h, w) bool: what is neither paper nor the character: edges, print, holes, shadows.
+
+    Args:
+        strength: (h, w) float32, how far each pixel is from the paper.
+        labels, stats: of the pieces of full ink, from `label_pieces`.
+        level: the strength of full ink.
+        weakest: share of it, the weakest ink's.
+    """
+    faint = strength > 0.25 * level  # a line or a frame may be paler than the character
+    found = edge_artefacts(labels, stats) | cell(labels, stats)
+    found |= shadows(strength, labels, stats, level)
+    apart = row_at_edge(stats, labels.shape) | text(stats)
+    if apart.any():  # but not what weak ink joins to the rest, as between a brush's overlaps
+        parts, stats_of_parts = label_pieces(faint)
+        rest = (labels > 0) & ~of_pieces(labels, apart)
+        joined = np.bincount(parts[rest], minlength=len(stats_of_parts)) > 0
+        apart[labels[of_pieces(parts, joined)]] = False
+    artefacts = ruled(strength, faint) | of_pieces(labels, found | apart)
+    if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
+        paler, stats_of_paler = label_pieces(faint)
+        artefacts |= of_pieces(paler, cell(paler, stats_of_paler))
+    # Printed dots, however pale: on a paint program's paper they would count as weak ink.
+    palest, stats_of_palest = label_pieces(strength > 0.5 * weakest * level)
+    return artefacts | of_pieces(palest, dots(stats_of_palest))
 
 
 def filled(ink):
