@@ -14,7 +14,7 @@ COARSE_GRAIN = (12, 12)  # points at which coarse grain is drawn; fine grain has
 def augment(
     images,
     seed,
-    of=None,
+    part_of=None,
     rotation=0,
     shear=0,
     scale=0,
@@ -35,8 +35,9 @@ def augment(
     Args:
         images: float32 (n, height, width, 1) in [0, 1].
         seed: int (2,); the same seed gives the same images.
-        of: (first, total) where these are only some of a batch's images, from the first on: they
-            get what they would get among all, but for rounding (TensorFlow orders sums by shapes).
+        part_of: (first, total) where these are only some of a batch's `total` images, from number
+            `first` on: each is changed as in the whole batch, but for rounding (TensorFlow's order
+            of summing depends on shapes).
         rotation: largest angle, in degrees, either way.
         shear: largest horizontal displacement a row, in columns.
         scale: largest change of each side, as a share; the two sides change independently.
@@ -46,21 +47,21 @@ def augment(
         blur: largest share, to 1, that the mean of a pixel and its neighbours has in it.
         contrast: largest part of the range, below 0.5, that becomes black at the dark end, and
             white at the bright end; the two change independently.
-        grain: depth of the gaps that chalk, or a pencil on rough paper, leaves in its strokes: of a
-            pixel, the share that goes for each standard deviation of a noise, fine to coarse. Half
-            of the images have none.
+        grain: largest depth of the gaps that chalk, or a pencil on rough paper, leaves in its
+            strokes: the share of a pixel lost for each standard deviation of a noise, which is
+            fine, coarse or between. Half of the images have none.
 
     Returns:
         float32, the same shape and range; what comes from outside is black.
     """
     shape = tf.shape(images)
     count, height, width = shape[0], shape[1], shape[2]
-    first, total = of or (0, count)
+    first, total = part_of or (0, count)
     draws = tf.random.stateless_uniform([10, total, 1, 1], seed, -1.0, 1.0)
     bend = elastic * tf.random.stateless_normal([total, *ELASTIC_GRID, 2], seed)
-    if of:
+    if part_of:
         draws, bend = draws[:, first : first + count], bend[first : first + count]
-    angle = draws[0] * (rotation * np.pi / 180)
+    angle = draws[0] * (rotation * np.pi / 180)  # (n, 1, 1), as all amounts
     slant = draws[1] * shear
     across, down = 1 + draws[2] * scale, 1 + draws[3] * scale
     # Output pixel (x, y), counted from the centre, is read at A (x, y) + a shift + a bend, with
@@ -91,7 +92,7 @@ def augment(
     images += tf.nn.relu(change) * (thicker - images) - tf.nn.relu(-change) * (images - thinner)
     if grain:
         images *= _grain(seed, total, first, count, height, width, grain)
-    # A coarse scan is blurred; whoever seeks the ink in it makes greys black or white.
+    # A coarse scan is blurred; finding the ink in it turns greys black or white.
     shared, black, white = tf.unstack((1 + draws[7:, ..., None]) / 2)  # each in [0, 1]
     images += blur * shared * (tf.nn.avg_pool2d(images, 3, 1, "SAME") - images)
     black, white = contrast * black, 1 - contrast * white
@@ -99,7 +100,7 @@ def augment(
 
 
 def _grain(seed, total, first, count, height, width, largest):
-    """What a rough paper leaves of each pixel: shares, float32 (n, height, width, 1) in [0, 1]."""
+    """The share of each pixel that rough paper leaves: float32 (n, height, width, 1) in [0, 1]."""
     seed = tf.convert_to_tensor(seed)
     share, coarse = tf.unstack(tf.random.stateless_uniform([2, total, 1, 1, 1], seed + 1))
     points = tf.random.stateless_normal([total, *COARSE_GRAIN, 1], seed + 2)
@@ -113,7 +114,7 @@ def _grain(seed, total, first, count, height, width, largest):
 
 
 def _sample(images, x, y):
-    """Images (n, height, width, 1) read at (x, y), each (n, height, width), between four pixels."""
+    """Images (n, height, width, 1) sampled at x, y, each (n, height, width), bilinearly."""
     shape = tf.shape(images)
     count, height, width = shape[0], shape[1], shape[2]
     # A black frame of one pixel: whatever lies outside is read there.

@@ -145,7 +145,7 @@ def training_batches(train, batch_size, seed, first_step, augmentation=None, sha
         `tf.data.Dataset` of (float32 (rows, 28, 28, 1) in [0, 1], int64 (rows,)), where rows is
         batch_size / n.
     """
-    images, labels = map(_held, train)
+    images, labels = map(_as_variable, train)
     count = len(train[1])
     rows = _rows(batch_size, share)
 
@@ -167,8 +167,8 @@ def training_batches(train, batch_size, seed, first_step, augmentation=None, sha
         chosen = _scaled(tf.gather(images, index))
         if augmentation:
             seed_of_step = tf.stack([tf.cast(seed, tf.int64), step])
-            of = None if len(rows) == batch_size else (rows.start, batch_size)
-            chosen = augment(chosen, seed_of_step, of, **augmentation)
+            part_of = None if len(rows) == batch_size else (rows.start, batch_size)
+            chosen = augment(chosen, seed_of_step, part_of, **augmentation)
         return chosen, tf.gather(labels, index)
 
     steps = tf.data.Dataset.from_tensors(0).flat_map(
@@ -180,18 +180,18 @@ def training_batches(train, batch_size, seed, first_step, augmentation=None, sha
     )
 
 
-def _held(array):
+def _as_variable(array):
     """A variable with an array's values, on the processor.
 
     As a constant, a whole training set would lie in memory three times more, not once: twice when
     it is made and again in the graph of the pipeline.
     """
     with tf.device("CPU"):
-        held = tf.Variable(tf.zeros(array.shape, array.dtype))
+        variable = tf.Variable(tf.zeros(array.shape, array.dtype))
     for start in range(0, len(array), READ_BATCH):
         part = array[start : start + READ_BATCH]
-        held.scatter_update(tf.IndexedSlices(part, start + np.arange(len(part))))
-    return held
+        variable.scatter_update(tf.IndexedSlices(part, start + np.arange(len(part))))
+    return variable
 
 
 def evaluation_batches(part, batch_size):
@@ -227,7 +227,7 @@ def validation_batches(part, batch_size, device_count=1, share=(0, 1)):
     """
     if device_count == 1:
         return evaluation_batches(part, batch_size)
-    images, labels = map(_held, part)
+    images, labels = map(_as_variable, part)
     count, rows = len(part[1]), _rows(batch_size, share)
     steps = -(-count // batch_size)
     weight = steps * batch_size / count

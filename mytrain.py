@@ -309,11 +309,11 @@ def _test(network, loaded, recorder):
     if state.test is None or (loaded.test and not state.test):  # there was no test split before
         plain = devices.local_copy(network)  # the file has no optimizer either
         plain.load_weights(best)
-        temperature = calibration.fit_temperature(*_answers(plain, loaded, loaded.validation))
+        temperature = calibration.fit_temperature(*_predictions(plain, loaded, loaded.validation))
         state.description["temperature"] = round(temperature, 4)
         state.test = {}  # done, whether there is a test split or not
         if loaded.test:
-            probabilities, labels = _answers(plain, loaded, loaded.test)
+            probabilities, labels = _predictions(plain, loaded, loaded.test)
             state.test = scores.figures(probabilities, labels, loaded.characters)
             counts = scores.confusion(probabilities, labels)
             report.write_test(
@@ -326,7 +326,7 @@ def _test(network, loaded, recorder):
     return 1 if recorder.failed else 0
 
 
-def _answers(network, loaded, part):
+def _predictions(network, loaded, part):
     """Probabilities (n, classes) for all images of a part, and its labels (n,)."""
     answers = devices.predict(network, data.evaluation_batches(part, 256))
     return answers * [bool(character) for character in loaded.characters], part[1]  # as the demo

@@ -239,7 +239,7 @@ def _complete_best(folder, state):
         if wanted is None:
             return
         try:
-            found, described = file_digest(best), _described(folder)
+            found, described = file_digest(best), _read_description(folder)
         except FileNotFoundError:
             tell(f"{best}: gone; the next epoch's weights will take its place")
             state.best = None
@@ -261,7 +261,7 @@ def _complete_best(folder, state):
         raise ResumeError(f"{best}: cannot be used: {error.strerror}") from error
 
 
-def _described(folder):
+def _read_description(folder):
     """What best.json says; {} where it says nothing."""
     try:
         return dict(json.loads((folder / "best.json").read_text("utf-8")))

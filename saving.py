@@ -47,7 +47,7 @@ def _variables(model):
     return [*model.variables, *model.optimizer.variables, *model.metrics_variables]
 
 
-class _Weights(keras.Model):
+class _ChecksRoom(keras.Model):
     """A model whose weights are saved once there is room: HDF5 can crash where a disk fills up."""
 
     def save_weights(self, filepath, **options):
@@ -79,7 +79,7 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def set_model(self, model):
         # The same layers, uncompiled; a fixed name, since the file holds it.
-        super().set_model(_Weights(model.inputs, model.outputs, name=model.name))
+        super().set_model(_ChecksRoom(model.inputs, model.outputs, name=model.name))
 
     def on_epoch_end(self, epoch, logs=None):
         if not self._is_better(logs["val_accuracy"], logs["val_loss"]):

@@ -984,7 +984,7 @@ def test_what_no_character_has_is_no_answer(emnist_dir):
     """emnist/letters has 37 outputs, of which 26 are used; smoothed labels give all a share."""
     loaded = mytrain.data.load("emnist/letters", emnist_dir)
     network = mytrain.MODELS["LeNet"](n_classes=37)
-    probabilities, labels = mytrain._answers(network, loaded, loaded.validation)
+    probabilities, labels = mytrain._predictions(network, loaded, loaded.validation)
     assert probabilities.shape == (len(labels), 37)
     used = [bool(character) for character in loaded.characters]
     assert (probabilities.min(axis=0) > 0).tolist() == used and sum(used) == 26
