@@ -1,12 +1,12 @@
-"""What a confidence is worth: the temperature that makes a network's probabilities honest.
+"""What a confidence is worth: calibration error, and the temperature that makes it small.
 
 Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
 """
 
 import numpy as np
 
-COLDEST, HOTTEST = 0.05, 20.0  # temperatures looked between
-FEWEST = 30  # images: of fewer, one with a wrong label can make every answer unsure
+COLDEST, HOTTEST = 0.05, 20.0  # temperatures, between which the best is sought
+FEWEST = 30  # images: with fewer, one wrong label can make every answer unsure
 BINS = 15  # of equal width, for the calibration error
 
 
@@ -18,8 +18,8 @@ def fit_temperature(probabilities, labels):
         labels: int (n,).
 
     Returns:
-        T, float: above 1 where the network is too sure of itself. 1 where nothing tells, as with
-        fewer than FEWEST images, or when every image is read right: T would go to its limit.
+        T, float: above 1 where the network is too sure of itself. 1 where the images cannot tell:
+        fewer than FEWEST, or all of them read right, with which T would go to its limit.
     """
     logits = np.log(np.maximum(probabilities, 1e-30).astype(np.float64))  # up to a constant a row
     wanted = logits[np.arange(len(labels)), labels].mean()

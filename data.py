@@ -151,8 +151,8 @@ def training_batches(train, batch_size, seed, first_step, augmentation=None, sha
 
     def batch(step):
         position = step * batch_size + tf.range(rows.start, rows.stop, dtype=tf.int64)
-        # One seed an image: (seed, a number of this purpose, pass). This operation permutes
-        # 0..max_index without holding the permutation anywhere.
+        # One seed an image: (seed, 1 for this purpose, pass). The operation permutes 0..max_index
+        # without holding the permutation in memory.
         seeds = tf.stack(
             [tf.fill([len(rows)], tf.cast(part, tf.int64)) for part in (seed, 1)]
             + [position // count],
@@ -181,10 +181,10 @@ def training_batches(train, batch_size, seed, first_step, augmentation=None, sha
 
 
 def _as_variable(array):
-    """A variable with an array's values, on the processor.
+    """A TensorFlow variable with an array's values, on the processor.
 
-    As a constant, a whole training set would lie in memory three times more, not once: twice when
-    it is made and again in the graph of the pipeline.
+    As a constant, a training set would be in memory three times more, not once more: twice when it
+    is made and again in the graph of the pipeline.
     """
     with tf.device("CPU"):
         variable = tf.Variable(tf.zeros(array.shape, array.dtype))
@@ -209,11 +209,11 @@ def evaluation_batches(part, batch_size):
 
 
 def validation_batches(part, batch_size, device_count=1, share=(0, 1)):
-    """As `evaluation_batches`; full ones with weights where several devices share each.
+    """As `evaluation_batches`; where several devices share each, full batches with weights.
 
-    The last batch is then filled up with images that weigh nothing. The others weigh as much more
-    than 1 as makes Keras's mean loss, which counts all rows, that of the real ones; for an accuracy
-    all that matters is that they weigh the same.
+    The last batch is then filled up with images of weight 0. The others weigh a little more than 1,
+    so that Keras's mean loss, which counts all rows, is that of the real images; accuracy needs
+    only that these weigh the same.
 
     Args:
         part: (images, labels), uint8 (n, 28, 28, 1) and int (n,).
@@ -305,12 +305,12 @@ def _by_hand(name, data_dir):
 
 
 def _keys(info):
-    """What the images and the labels are called; `store_as_tfds_dataset` does not say."""
+    """Names of the image and the label feature; sets of `store_as_tfds_dataset` do not say."""
     return info.supervised_keys or ("image", "label")
 
 
 def _label(name, info):
-    """The label's feature of a set of labelled images of the networks' size, which it must be."""
+    """The label's feature; DataError unless the set has labelled images of the networks' size."""
     image, label = (dict(info.features).get(str(key)) for key in _keys(info)[:2])  # or a dict
     kinds = tfds.features.Image | tfds.features.Tensor
     if not isinstance(image, kinds) or not isinstance(label, tfds.features.ClassLabel):

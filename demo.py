@@ -128,6 +128,7 @@ def is_unsure(readings):
 
 # ------------------------------------------------------------------------------------------ main
 def complain(subject, reason):
+    """A line on standard error: what is wrong with a file."""
     print(end="", flush=True)  # keeps the order where both go to one place
     tell(f"{printable(str(subject))}: {reason}", stream=sys.stderr)
 
@@ -283,7 +284,7 @@ def note(entry):
 
 
 def reread(entry):
-    """(picture, image, readings, name, unsure) of an entry: only its file was kept."""
+    """(picture, image, readings, name, unsure) of an entry, from its file: pixels are not kept."""
     try:
         picture, image, _, _ = look(entry.file)
     except PictureError:  # deleted since

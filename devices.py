@@ -19,7 +19,7 @@ from quiet import tell
 
 
 class OutOfMemory(Exception):
-    """The memory does not do for a training step; the message says what does."""
+    """The memory is not enough for a training step; the message says what to do."""
 
 
 @contextlib.contextmanager
@@ -45,10 +45,11 @@ def explaining_memory(batch_size, folder):
 
 
 def strategy():
-    """All visible devices; says which.
+    """All visible devices, of which it tells the user.
 
     Returns:
-        What has a `scope()` to build the network in: a TensorFlow strategy, or its like on JAX.
+        A TensorFlow strategy, or its like on JAX: both have `num_replicas_in_sync`, and a `scope()`
+        in which to build the network.
     """
     gpus = _gpus()
     for gpu in [] if on_jax() else gpus:
@@ -81,7 +82,7 @@ class _DataParallel:
 
 
 def check_batch_size(batch_size, strategy):
-    """Refuses a batch that the devices cannot share evenly: its mean would not be the images'.
+    """Refuses a batch that the devices cannot share evenly: images would not count alike.
 
     Raises:
         DevicesError: names the next sizes that they can share.

@@ -36,10 +36,11 @@ ENDINGS = frozenset(  # what OpenCV decodes; and HEIC, which it does not: it is 
 )
 BATCH = 128  # pictures; memory stays flat however many there are
 BATCH_BYTES = 256 * 2**20  # a batch of photographs ends earlier
-AHEAD = 8 * BATCH  # pictures begun before they are asked for: what TensorFlow's start has time for
-AHEAD_BYTES = 32 * 2**20  # of their files
-WORKERS = min(4, os.cpu_count() or 1)  # more would wait for the network: 1.1 ms to their 3.3
-JOB, JOB_BYTES = 16, 2**20  # pictures that a process gets at a time, and of their files
+AHEAD = 8 * BATCH  # pictures begun before they are asked for: as many as TensorFlow's start allows
+AHEAD_BYTES = 32 * 2**20  # the same, in bytes of their files
+# More would wait for the network, which takes 1.1 ms a picture; a worker takes 3.3.
+WORKERS = min(4, os.cpu_count() or 1)
+JOB, JOB_BYTES = 16, 2**20  # pictures that a process gets at a time, bytes of their files
 MANY = 64  # pictures for which processes are worth their start
 
 
@@ -49,7 +50,7 @@ class Entry:
 
     file: str
     error: str | None = None
-    content: bytes = b""  # of a PNG file: its own, or the picture as one
+    content: bytes = b""  # a PNG file: the picture's own, or one made of it
     image: np.ndarray | None = None  # (28, 28) float32
     notes: tuple = ()
     readings: tuple = ()  # three of (character, probability), best first
@@ -238,7 +239,7 @@ def _jobs(entries, together):
 
 
 def _room(waiting):
-    """Whether more may be begun."""
+    """Whether more may be begun within AHEAD and AHEAD_BYTES."""
     return (
         sum(len(job) for job, _, _ in waiting) < AHEAD
         and sum(size for _, size, _ in waiting) < AHEAD_BYTES

@@ -26,11 +26,10 @@ import tensorflow as tf
 
 from quiet import tell
 
-# Another machine that says nothing for so long is taken for dead, in seconds.
-SILENCE_S = 60
-PATIENCE_S = 300  # that all of them may take to come
-AGREE_EVERY = 10  # steps after which they look at each other's signals
-TOLD = 2000  # bytes of an error that the other processes are told
+SILENCE_S = 60  # seconds without a sign of another machine after which it counts as dead
+PATIENCE_S = 300  # seconds in which all of them must have started
+AGREE_EVERY = 10  # steps after which they exchange signals to stop
+TOLD = 2000  # bytes of an error's message that the other processes are told
 AGAIN = "Start the same command on all machines again to go on."
 
 
@@ -92,7 +91,7 @@ def join():
 
 
 def _hearing_signals(wait, *args, **kwargs):
-    """Calls what waits within a library, where Python itself would hear of no signal."""
+    """Calls a function that waits within a library, where Python would not handle signals."""
     failures = []
 
     def call():
@@ -185,7 +184,7 @@ def together(make):
 
 
 def first_then_others(make):
-    """What `make` returns; the others begin when the first is done, whose disk may be theirs.
+    """What `make` returns; the others begin when the first is done: they may share its disk.
 
     Raises: as `together`.
     """
@@ -236,7 +235,7 @@ def agreed_signal(number, step, at_once):
 
     Args:
         number: of the signal that this process had, or None.
-        step: the step just done; they ask each other after every tenth, or just after it.
+        step: the step just done; they exchange signals every AGREE_EVERY steps.
         at_once: steps since the last call.
 
     Returns:

@@ -42,7 +42,7 @@ except (ImportError, ValueError) as error:  # a backend that is mistyped, or not
     sys.exit(1)
 
 HERE = Path(__file__).parent
-# Whose messages are for the user.
+# Errors whose messages are for the user, without a traceback.
 ERRORS = (
     data.DataError,
     devices.DevicesError,
@@ -108,9 +108,9 @@ def main(argv=None):
         signal_number = stopped.signal_number
     except KeyboardInterrupt:
         signal_number = 2
-    # Before it, the old run is still in its place, and would go on.
-    but = ', without --fresh if it said "Starting in" above' if options.fresh else ""
-    tell(f"Stopped. Start the same command again to go on{but}.", stream=sys.stderr)
+    # Until "Starting in" is told, --fresh has not moved the old run aside.
+    except_for = ', without --fresh if it said "Starting in" above' if options.fresh else ""
+    tell(f"Stopped. Start the same command again to go on{except_for}.", stream=sys.stderr)
     return 128 + signal_number
 
 
@@ -222,8 +222,8 @@ def train(
             at_once = recipe.steps_at_once(most, steps_per_epoch, state.step)
             steps = epochs * steps_per_epoch
             recipe.compile_network(network, learning_rate, steps, **RECIPE, at_once=at_once)
-            keep = saving.Recorder if machines.is_first() else saving.Follower
-            recorder = keep(folder, log_folder, state)
+            kind = saving.Recorder if machines.is_first() else saving.Follower
+            recorder = kind(folder, log_folder, state)
             recorder.begin(network)
         try:
             with recorder.catching_signals(), devices.explaining_memory(batch_size, folder):
@@ -328,8 +328,9 @@ def _test(network, loaded, recorder):
 
 def _predictions(network, loaded, part):
     """Probabilities (n, classes) for all images of a part, and its labels (n,)."""
-    answers = devices.predict(network, data.evaluation_batches(part, 256))
-    return answers * [bool(character) for character in loaded.characters], part[1]  # as the demo
+    probabilities = devices.predict(network, data.evaluation_batches(part, 256))
+    used = [bool(character) for character in loaded.characters]  # the others are never an answer
+    return probabilities * used, part[1]
 
 
 def _description(model, loaded, settings):

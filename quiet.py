@@ -30,9 +30,9 @@ def tell(text, end="\n", stream=None):
 def quiet_libraries(gpu):
     """Within it, libraries' lines on stderr wait; at its end those that are no remarks are shown.
 
-    TensorFlow writes some before it looks at TF_CPP_MIN_LOG_LEVEL, so the variable alone does not
-    do; and it calls a missing GPU an error. Who sets that variable sees everything, at once. After
-    Ctrl-C none are shown.
+    TensorFlow writes some before it looks at TF_CPP_MIN_LOG_LEVEL, so that variable alone is not
+    enough; and it calls a missing GPU an error. A user who sets the variable sees everything, at
+    once. After Ctrl-C nothing is shown.
 
     Args:
         gpu: whether a GPU is wanted. Then warnings and whatever keeps one from being used are
@@ -41,8 +41,8 @@ def quiet_libraries(gpu):
     handle = log = None
     try:
         handle = os.dup(2)  # fails without a console, as under pythonw
-        log = tempfile.TemporaryFile()  # where the disk is full, or read-only
-    except OSError:  # then absl, which TensorFlow imports, must not ask for a temporary folder
+        log = tempfile.TemporaryFile()  # fails where the disk is full, or read-only
+    except OSError:  # absl, which TensorFlow imports, must not ask for a temporary folder then
         os.environ.setdefault("TEST_TMPDIR", os.devnull)
     if log is None:
         if handle is not None:

@@ -19,7 +19,7 @@ def compile_network(
         smoothing: share of every label that is spread over all classes.
         averaged: share of the steps that the average of the weights looks back on, though never
             more than 1000 steps nor fewer than 10.
-        at_once: steps that Keras takes between two calls of the callbacks.
+        at_once: steps that Keras takes between two calls of the callbacks; see `steps_at_once`.
     """
     rising = max(1, round(warm_up * steps))
     optimizer = keras.optimizers.AdamW(
@@ -42,7 +42,7 @@ def compile_network(
     )
 
 
-@keras.saving.register_keras_serializable()  # so that the network can be copied
+@keras.saving.register_keras_serializable()  # so that a compiled network can be copied
 class SmoothedCrossEntropy(keras.losses.Loss):
     """Cross entropy with smoothed labels: (n,) and probabilities (n, classes) -> (n,).
 
@@ -68,13 +68,13 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
 
 def steps_at_once(most, steps_per_epoch, step):
-    """As many as `most`, but so that they fill an epoch, and what is left of it after `step`."""
+    """The most steps, up to `most`, that divide an epoch and what is left of it after `step`."""
     steps = math.gcd(steps_per_epoch, step)
     return max(number for number in range(1, most + 1) if steps % number == 0)
 
 
 def augmentation(largest, passes, full):
-    """The largest amounts for a run of so many passes: what is seen twice needs less disguise.
+    """The amounts for a run of so many passes: smaller in a short one, which repeats images less.
 
     On MNIST, of 10,000 validation images, half the amounts misread 77 and all of them 85 after 2
     passes (two seeds), but 45 and 42 after 12.
@@ -83,6 +83,9 @@ def augmentation(largest, passes, full):
         largest: dict of amounts, as for `augmentation.augment`.
         passes: over the training images, planned.
         full: passes from which on the amounts are the largest.
+
+    Returns:
+        Dict like `largest`.
     """
     share = min(1.0, (passes / full) ** 0.5)
     return {name: share * amount for name, amount in largest.items()}

@@ -222,7 +222,7 @@ def _state_name(position):
 
 
 def _position(state):
-    """Steps since the start of the run, and at an epoch's end one behind its last step."""
+    """A number by which states sort: it grows by 1 a step, and by 1 more at an epoch's end."""
     return state.epoch * (state.settings["steps_per_epoch"] + 1) + state.step
 
 
@@ -262,7 +262,7 @@ def _complete_best(folder, state):
 
 
 def _read_description(folder):
-    """What best.json says; {} where it says nothing."""
+    """What best.json says, as a dict; {} where it is missing or damaged."""
     try:
         return dict(json.loads((folder / "best.json").read_text("utf-8")))
     except _DAMAGE:
@@ -270,6 +270,7 @@ def _read_description(folder):
 
 
 def _description(state):
+    """What best.json should say, as a dict."""
     return {**state.description, **state.best}
 
 
@@ -333,14 +334,14 @@ def check_settings(folder, state, settings, epochs):
 
 
 def place(folder, log_folder):
-    """Where a run is, as its states say it: the two folders' full paths, for `is_copy`."""
+    """Where a run is: the two folders' full paths, kept in its states for `is_copy`."""
     return [str(path.resolve()) for path in (folder, log_folder)]
 
 
 def is_copy(folder, log_folder, state):
-    """Whether the log folder is that of another folder's run, from which this one was copied.
+    """Whether this run is a copy of one in another folder, whose log folder this is.
 
-    Where the original is no longer there, this one was moved, unless the logs tell of more.
+    Where the original is gone, this run was moved, unless the logs have grown since its state.
     """
     if not state.place or state.place[1] != str(log_folder.resolve()):
         return False
@@ -363,5 +364,6 @@ def log_sizes(log_folder):
 
 
 def file_digest(path):
+    """A file's SHA-256, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

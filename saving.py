@@ -48,10 +48,11 @@ def _variables(model):
 
 
 class _ChecksRoom(keras.Model):
-    """A model whose weights are saved once there is room: HDF5 can crash where a disk fills up."""
+    """A model that makes sure of room before it saves: HDF5 can crash where a disk fills up."""
 
     def save_weights(self, filepath, **options):
-        size = sum(array.nbytes + 8192 for array in self.get_weights())  # 3,190 were the most
+        # What HDF5 adds was at most 3,190 bytes an array.
+        size = sum(array.nbytes + 8192 for array in self.get_weights())
         path = Path(filepath)
         path.write_bytes(bytes(size))  # OSError where there is no room
         resume.flush(path)
@@ -66,8 +67,8 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     them. In the list of callbacks it stands before `Recorder`: after validation, when the model
     holds the averaged weights.
 
-    Which epoch is better is asked of the state, not of Keras, who knows of no second measure where
-    the first is the same, and of no epoch before a restart.
+    Which epoch is better is decided by the state, not by Keras, which has no second measure where
+    the first is equal, and does not know the epochs before a restart.
     """
 
     failed = False  # whether the last weights to be saved were not
@@ -150,9 +151,15 @@ class Recorder(keras.callbacks.Callback):
                 signal.signal(number, handler)
 
     def begin(self, model):
-        """Takes or puts the state at a start, and cuts back the logs to it."""
+        """Before training: saves a new run's first state, or checks that a run's fits the model.
+
+        The logs of a run that goes on are cut back to its state; `on_epoch_begin` loads that.
+
+        Raises:
+            resume.ResumeError: the state is of another network.
+        """
         model.optimizer.build(model.trainable_variables)
-        # Keras makes the metrics' variables at the first batch: a look at one made-up answer.
+        # Keras makes the metrics' variables at the first batch: it gets one made-up answer.
         answer = np.full((1, model.output_shape[-1]), 1 / model.output_shape[-1], "float32")
         model.compute_metrics(None, np.zeros(1, "int64"), answer)
         model.reset_metrics()
@@ -247,7 +254,7 @@ class Recorder(keras.callbacks.Callback):
         return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(self.model)]
 
     def _put(self, variables):
-        """Gives the state's values to the first of `_variables`, so many."""
+        """Gives the state's values to these, the first of `_variables`."""
         for variable, value in zip(variables, self.state.arrays):
             variable.assign(value)
 

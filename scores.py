@@ -14,7 +14,7 @@ def confusion(probabilities, labels):
 
 
 def figures(probabilities, labels, characters):
-    """The shares that people ask for.
+    """The usual scores.
 
     Returns:
         Dict of floats in [0, 1]: "top 1", "top 2", "top 3"; "case ignored", where c for C is right;
