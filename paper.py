@@ -122,7 +122,10 @@ def has_highlighter(channels):
         return False
     lightest = cv2.max(cv2.max(*channels[:2]), channels[2])
     colour = lightest - cv2.min(cv2.min(*channels[:2]), channels[2])
-    colour -= quantile(colour[::3, ::3].ravel(), 0.5)
+    paper = quantile(colour[::3, ::3].ravel(), 0.5)
+    if paper > COLOURED / 2:  # on it a fat brush may be as light, in another channel
+        return False
+    colour -= paper
     dark = lightest < quantile(lightest[::3, ::3].ravel(), 0.5) - COLOURED / 4
     stripe = (colour > 0.5 * quantile(colour[::3, ::3].ravel(), 0.98)) & ~dark
     if not stripe.any():

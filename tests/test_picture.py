@@ -631,6 +631,20 @@ def test_a_highlighters_stripe_is_dropped(character, stripe, ink):
     assert difference(image, reference(character)) < 2 * TOLERANCE
 
 
+@pytest.mark.parametrize(
+    ("character", "ink", "paper"),
+    [
+        ("e", (197, 100, 5), (135, 52, 189)),
+        ("E", (75, 15, 137), (34, 141, 48)),
+        ("8", (89, 78, 236), (189, 226, 190)),
+    ],
+)
+def test_a_fat_brush_on_coloured_paper_is_no_highlighter(character, ink, paper):
+    """As light as the paper, in another channel, and its rims are darker than both."""
+    image = to_emnist(flat(paint(place(draw(character, 220, 5), 400, 400), ink, paper)))
+    assert difference(image, reference(character, 5)) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", ["2", "8", "K", "a"])
 def test_strokes_in_two_colours_are_no_highlighters(character):
     coverage = place(draw(character, 260, 4.5), 400, 400)
