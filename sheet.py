@@ -45,6 +45,7 @@ def find_canvas(grey):
         even = (abs(lines - level[:, None]) < 1).mean(axis=1) > BAR_SHARE
         step = abs(level - canvas)
         bar = even & (step > BAR[0]) & (step < BAR[1])
+        bar &= (abs(lines[:, [0, -1]] - canvas) > 1).all(axis=1)  # a straight stroke is not so long
         thick = np.ones((1, max(3, len(bar) // 40)), np.uint8)
         bar = cv2.morphologyEx(bar.astype(np.uint8)[None], cv2.MORPH_OPEN, thick)[0] > 0
         third, plain = len(bar) // 3, even & (step < 1)

@@ -543,6 +543,20 @@ def test_a_screenshot_of_a_drawing_app(character, dark):
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize(
+    ("character", "side", "size", "place_at", "ink", "paper"),
+    [
+        ("H", 463, (521, 1084), (1, 743), (241, 111, 204), (220, 149, 130)),
+        ("i", 105, (156, 367), (13, 100), (239, 207, 60), (112, 194, 40)),
+    ],
+)
+def test_a_straight_stroke_near_the_edge_is_no_bar(character, side, size, place_at, ink, paper):
+    """Of an app's window, beyond which all would be left out."""
+    coverage = place(draw(character, side, 4.5), *size, *place_at)
+    image = to_emnist(flat(paint(coverage, ink, paper)))
+    assert difference(image, reference(character, 4.5)) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize("at", [(60, 170), (330, 250), (170, 350)])
 def test_something_small_that_is_far_from_the_character_is_dropped(character, at):
