@@ -61,9 +61,10 @@ def test_the_surest_errors_come_first():
 def test_the_confusion_matrix_shows_what_is_confused():
     counts = scores.confusion(PROBABILITIES, LABELS)
     picture = charts.confusion_matrix(counts, CHARACTERS)
+    cell = (picture.shape[1] - 2 * charts.MARGIN) // len(CHARACTERS)
 
     def middle(row, column):
-        y, x = (charts.MARGIN + charts.CELL * k + charts.CELL // 2 for k in (row, column))
+        y, x = (charts.MARGIN + cell * k + cell // 2 for k in (row, column))
         return picture[y, x].astype(int)
 
     def brightness(row, column):
@@ -73,7 +74,7 @@ def test_the_confusion_matrix_shows_what_is_confused():
     assert brightness(2, 2) > brightness(0, 1) > brightness(0, 2)  # always, half, never
     red, _, blue = middle(2, 2)
     assert red > blue, "yellow, as RGB"
-    edges = [picture[charts.MARGIN + charts.CELL * k, charts.MARGIN + 1] for k in (1, 2, 3)]
+    edges = [picture[charts.MARGIN + cell * k, charts.MARGIN + 1] for k in (1, 2, 3)]
     assert [bool((edge == 255).all()) for edge in edges] == [True, True, False]  # 0|O|o x
 
 
@@ -85,6 +86,60 @@ def test_the_confusion_matrix_of_many_classes_is_no_larger_than_a_screen_can_sho
     picture = charts.confusion_matrix(counts, [chr(0x4E00 + k) for k in range(classes)])
     assert classes < picture.shape[1] < 4300
     assert picture[-2 * charts.MARGIN - 1, -charts.MARGIN - 1, 0] > 200  # the last cell's corner
+
+
+def texts_cut(monkeypatch, draw):
+    """What `draw` writes, and of that what had to be shortened for want of room."""
+    written, shown = [], []
+    put_text, draw_text = charts.put_text, charts.cv2.putText
+
+    def write(canvas, text, *place, **options):
+        written.append(text)
+        put_text(canvas, text, *place, **options)
+
+    def note(canvas, text, *rest):
+        shown.append(text)
+        draw_text(canvas, text, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(charts, "put_text", write)
+        patched.setattr(charts.cv2, "putText", note)
+        draw()
+    return written, [text for text, drawn in zip(written, shown, strict=True) if text != drawn]
+
+
+NAMES = "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot".split()
+
+
+@pytest.mark.parametrize("names", ["0123456789", NAMES])
+def test_charts_of_ten_classes_have_room_for_their_names_and_words(names, monkeypatch):
+    """As of MNIST: 'rows: what it w... shares'; as of Fashion-MNIST: names over one another."""
+    written, cut = texts_cut(
+        monkeypatch, lambda: charts.confusion_matrix(np.eye(10, dtype=int), names)
+    )
+    assert len(written) == 4 * 10 + 1 and not cut
+
+    some = np.arange(10)
+    images, sure = np.zeros((10, 28, 28)), np.ones(10)
+    _, cut = texts_cut(
+        monkeypatch, lambda: charts.gallery(images, some, some[::-1], sure, [*names])
+    )
+    assert not cut
+
+
+def test_names_in_a_confusion_matrix_lie_beside_it_and_not_over_one_another(monkeypatch):
+    """Each in its own place: nothing is drawn within the cells, nor over the next name."""
+    places = []
+    monkeypatch.setattr(charts, "put_text", lambda *args, room, **_: places.append((args, room)))
+    picture = charts.confusion_matrix(np.eye(10, dtype=int), NAMES)
+    beside = 8 * len("T-shirt/top")
+    cell = (picture.shape[1] - 2 * beside) // 10
+    for (_, _, x, y, *_), room in places[:-1]:
+        if charts.MARGIN < y < picture.shape[0] - 2 * charts.MARGIN:
+            outside = min(x, picture.shape[1] - x)
+            assert outside - room / 2 >= 0 and outside + room / 2 <= beside
+        else:
+            assert room < cell and (x - beside - cell / 2) % cell == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, 24])
