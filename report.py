@@ -204,7 +204,8 @@ def write_test(log_folder, epoch, figures, counts, characters):
         characters: what each class means.
     """
     rows = "".join(f"| {name} | {value:.4f} |\n" for name, value in figures.items())
-    lines = zip(characters, *(values.tolist() for values in scores.per_class(counts)), strict=True)
+    names = [character.replace("|", r"\|") for character in characters]  # no end of a cell
+    lines = zip(names, *(values.tolist() for values in scores.per_class(counts)), strict=True)
     classes = "".join(
         f"| {character} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {support} |\n"
         for character, precision, recall, f1, support in lines

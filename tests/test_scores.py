@@ -1,7 +1,10 @@
 """What answers are worth, against figures worked out by hand."""
 
+import re
+
 import numpy as np
 import pytest
+from tensorboard.plugin_util import markdown_to_safe_html
 
 import charts
 import scores
@@ -51,6 +54,20 @@ def test_each_class_has_its_own_figures():
     assert precision.tolist() == [1, 0.5, 0.5, 0] and recall.tolist() == [0.5, 0.5, 1, 0]
     np.testing.assert_allclose(f1, [2 / 3, 1 / 2, 2 / 3, 0])
     assert support.tolist() == [2, 2, 1, 0]
+
+
+def test_a_class_that_is_called_a_stroke_has_its_figures_in_their_columns(tmp_path):
+    """In the table that TensorBoard makes of them, '|' ends a cell."""
+    import report  # here: it takes TensorFlow, seconds
+
+    written = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(report.tf.summary, "text", lambda tag, text, step: written.append(text))
+        report.write_test(tmp_path, 1, {}, np.diag([3, 1]), ["|", "a|b"])
+    rows = re.findall("<tr>(.*?)</tr>", markdown_to_safe_html(written[1]), re.DOTALL)
+    cells = [re.findall("<td>(.*?)</td>", row) for row in rows[1:]]
+    ones = ["1.000"] * 3
+    assert cells == [["|", *ones, "3"], ["a|b", *ones, "1"]]
 
 
 def test_the_surest_errors_come_first():
