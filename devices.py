@@ -56,7 +56,10 @@ def strategy():
         with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a notebook say
             tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus:
-        tell(f"No GPU found: training on {os.cpu_count()} processor cores, which is slow.")
+        # Those that this process may use: of a shared machine they are not all.
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = f"{count} processor core{'s' * (count != 1)}"
+        tell(f"No GPU found: training on {cores}, which is slow.")
     else:
         tell(f"Training on {len(gpus)} GPU{'s' * (len(gpus) > 1)}.")
     if on_jax():

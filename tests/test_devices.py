@@ -422,6 +422,17 @@ def test_a_processor_s_instructions_decide_on_the_precision(monkeypatch, tmp_pat
     assert devices.precision() == expected
 
 
+@pytest.mark.parametrize(
+    ("cores", "words"), [({3}, "1 processor core,"), ({0, 5}, "2 processor cores,")]
+)
+def test_it_counts_the_cores_that_it_may_use(monkeypatch, capsys, cores, words):
+    """As of `taskset`, or a cluster's share of a large machine."""
+    monkeypatch.setattr(devices, "_gpus", lambda: [])
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: cores, raising=False)
+    devices.strategy()
+    assert words in capsys.readouterr().out
+
+
 def test_a_backend_that_cannot_train_is_one_line(monkeypatch, tmp_path, capsys):
     """PyTorch's, which the tests do not install, would fail at an epoch's end."""
     monkeypatch.setattr(machines.keras.backend, "backend", lambda: "torch")
