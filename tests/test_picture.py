@@ -5,6 +5,7 @@
 Every picture is drawn here, from pen strokes given as lines; nothing is read from elsewhere.
 """
 
+import functools
 import os
 import struct
 import subprocess
@@ -100,10 +101,13 @@ def flat(colours):
     return np.clip(np.round(colours), 0, 255).astype(np.uint8)
 
 
+@functools.cache  # nearly every test compares with one, and most with the same
 def reference(character, width=3.0):
     """The image of the glyph in the clear: 400 px, dark on white, room all round."""
     coverage = draw(character, 400, width)
-    return to_emnist(flat(paint(place(coverage, 560, 560))))
+    image = to_emnist(flat(paint(place(coverage, 560, 560))))
+    image.flags.writeable = False
+    return image
 
 
 def difference(image, other):
