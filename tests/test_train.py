@@ -123,13 +123,35 @@ def best_score(folder, emnist_dir):
     return network.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
 
 
+def noting(function, calls):
+    """The function, which leaves its positional arguments in a list besides."""
+
+    def noted(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return noted
+
+
 @pytest.fixture(scope="module")
-def whole(emnist_dir, tmp_path_factory):
-    """A folder in which the small training ran to its end without a stop."""
+def whole_run(emnist_dir, tmp_path_factory):
+    """The small training, to its end without a stop: its folder, what was trained on and shown."""
     folder = tmp_path_factory.mktemp("whole")
+    trained, shown = [], []
     mytrain.MODELS["LeNet"]()  # layers of later networks get higher numbers
-    assert mytrain.train(**settings(emnist_dir, folder)) == 0
-    return folder
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            mytrain.data, "training_batches", noting(mytrain.data.training_batches, trained)
+        )
+        patched.setattr(report.charts, "gallery", noting(report.charts.gallery, shown))
+        assert mytrain.train(**settings(emnist_dir, folder)) == 0
+    return SimpleNamespace(folder=folder, trained=trained, shown=shown)
+
+
+@pytest.fixture(scope="module")
+def whole(whole_run):
+    """Its folder."""
+    return whole_run.folder
 
 
 @pytest.fixture
@@ -174,32 +196,38 @@ def test_an_epoch_s_figures_are_of_its_own_steps(whole):
 
 
 def test_stopped_by_every_signal_it_ends_bit_for_bit_the_same(whole, emnist_dir, tmp_path):
-    """Every signal at a random moment, then to the end; SIGHUP is a lost connection."""
+    """Every signal at a random moment, then to the end; SIGHUP is a lost connection.
+
+    At last nobody reads its lines, as in `mytrain.py | true`; `| head` reads some at first.
+    """
     if os.name == "nt":
         pytest.skip("Windows has no such signals")
     line = command(**settings(emnist_dir, tmp_path))
     generator = np.random.default_rng(11)
     codes = []
-    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, None):
+    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
         process = subprocess.Popen(
             line,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # pytest under nohup
         )
-        if number is not None:
-            # The speed is told after 20 steps, or an epoch ends before that.
-            for text in process.stdout:
-                if text.startswith((b"About", b"epoch")):
-                    break
-            time.sleep(generator.uniform(0.0, 0.1))
-            process.send_signal(number)
+        # The speed is told after 20 steps, or an epoch ends before that.
+        for text in process.stdout:
+            if text.startswith((b"About", b"epoch")):
+                break
+        time.sleep(generator.uniform(0.0, 0.1))
+        process.send_signal(number)
         output = process.stdout.read().decode()
         codes.append(process.wait(timeout=120))
         if codes[-1] in (129, 130, 143):
             assert "Start the same command again" in output
-    assert codes == [130, -signal.SIGKILL, 143, 129, 0], output
+    assert codes == [130, -signal.SIGKILL, 143, 129], output
 
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        run.stdout.close()
+        errors = run.stderr.read()
+    assert run.returncode == 0 and "Traceback" not in errors, errors
     assert_same_run(tmp_path, whole)
     assert not list(run_folder(tmp_path).glob("*.part"))
 
@@ -292,14 +320,14 @@ def test_fewer_epochs_than_planned_are_refused(copy, emnist_dir):
         mytrain.train(**settings(emnist_dir, copy, epochs=1))
 
 
-def test_curves_in_a_log_folder_that_a_run_comes_back_to_stay(emnist_dir, tmp_path, capsys):
-    here = settings(emnist_dir, tmp_path, **BRIEF)
-    assert mytrain.train(**here) == 0
-    first = [step for step, _ in curves(tmp_path)["train", "epoch_loss"]]
-    assert mytrain.train(**(here | {"epochs": 2, "log_dir": tmp_path / "elsewhere"})) == 0
+def test_curves_in_a_log_folder_that_a_run_comes_back_to_stay(copy, emnist_dir, capsys):
+    here = settings(emnist_dir, copy)
+    first = [step for step, _ in curves(copy)["train", "epoch_loss"]]
+    assert mytrain.train(**(here | {"epochs": 3, "log_dir": copy / "elsewhere"})) == 0
     assert "the curves so far are not there" in capsys.readouterr().out
-    assert mytrain.train(**(here | {"epochs": 3})) == 0
-    assert first == [0] and [s for s, _ in curves(tmp_path)["train", "epoch_loss"]] == [0, 2]
+    assert mytrain.train(**(here | {"epochs": 4})) == 0
+    assert first == [0, 1]
+    assert [step for step, _ in curves(copy)["train", "epoch_loss"]] == [0, 1, 3]
 
 
 def test_a_copy_goes_on_without_the_original_s_curves(emnist_dir, tmp_path, capsys):
@@ -355,16 +383,6 @@ def test_ctrl_c_while_tensorflow_is_loaded_is_one_line(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_it_goes_on_where_nobody_reads_its_lines(emnist_dir, tmp_path):
-    """As in `mytrain.py | true`; `| head` reads some at first."""
-    line = command(**settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2})))
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        run.stdout.close()
-        errors = run.stderr.read()
-    assert run.returncode == 0 and "Traceback" not in errors, errors
-    assert newest_state(tmp_path)[0]["epoch"] == 2
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_ctrl_c_saves_where_nobody_reads_its_errors_either(emnist_dir, tmp_path):
     """As in `mytrain.py 2>&1 | tee log`, where tee ends first."""
@@ -403,41 +421,40 @@ def test_the_best_weights_are_scored_whatever_the_network_holds(copy, emnist_dir
     assert newest_state(copy)[0]["test"] == pytest.approx(expected, abs=0.02)
 
 
-def test_a_finished_run_without_a_test_split_is_left_as_it_is(tmp_path):
+def test_a_run_without_a_test_split_is_left_until_there_is_one(tmp_path, monkeypatch, capsys):
     stored(tmp_path, IMAGE_AND_CLASS, numbered, count=200)
     brief = settings(tmp_path, tmp_path, **BRIEF, dataset="my_letters")
     assert mytrain.train(**brief) == 0
+    trained, _ = newest_state(tmp_path)
+    assert trained["test"] == {}
     best = run_folder(tmp_path) / "best.json"
     before = best.stat().st_mtime_ns
     assert mytrain.train(**brief) == 0
     assert best.stat().st_mtime_ns == before
 
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    load = mytrain.data.load
+    with monkeypatch.context() as tested:
+
+        def with_test_split(*args):
+            return replace(load(*args), test=load(*args).validation)
+
+        tested.setattr(mytrain.data, "load", with_test_split)
+        with monkeypatch.context() as patched:
+            patched.setattr(resume, "write_state", full)
+            assert mytrain.train(**brief) == 1
+        assert "the state was not saved" in capsys.readouterr().out
+        assert mytrain.train(**brief) == 0
+        assert "  test top 1 " in capsys.readouterr().out
+        scored, _ = newest_state(tmp_path)
+        assert "top 1" in scored["test"] and scored["seconds"] == trained["seconds"]
+
     shutil.rmtree(tmp_path / "my_letters")  # and made again, of other pictures
     stored(tmp_path, IMAGE_AND_CLASS, lambda k: numbered(k + 2), count=200)
     with pytest.raises(resume.ResumeError, match="data_fingerprint"):
         mytrain.train(**brief)
-
-
-def test_a_test_split_that_comes_later_is_scored_then(emnist_dir, tmp_path, monkeypatch, capsys):
-    brief = settings(emnist_dir, tmp_path, **BRIEF)
-    load = mytrain.data.load
-    with monkeypatch.context() as without:
-        without.setattr(mytrain.data, "load", lambda *args: replace(load(*args), test=None))
-        assert mytrain.train(**brief) == 0
-    trained, _ = newest_state(tmp_path)
-    assert trained["test"] == {}
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(resume, "write_state", full)
-        assert mytrain.train(**brief) == 1
-    assert "the state was not saved" in capsys.readouterr().out
-    assert mytrain.train(**brief) == 0
-    assert "  test top 1 " in capsys.readouterr().out
-    scored, _ = newest_state(tmp_path)
-    assert "top 1" in scored["test"] and scored["seconds"] == trained["seconds"]
 
 
 def test_a_backend_that_is_not_there_is_one_line(tmp_path):
@@ -761,9 +778,9 @@ def test_a_failing_disk_is_told_and_harms_nothing(whole, emnist_dir, tmp_path):
     """A limit on the size of files stands for the full disk: some fit, the states do not."""
     limited = pytest.importorskip("resource", reason="limits are a Unix thing")
     size = max(path.stat().st_size for path in run_folder(whole).glob("state-*.npz"))
-    line = command(**settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2})))
+    brief = settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2}))
     done = subprocess.run(
-        line,
+        command(**brief),
         capture_output=True,
         text=True,
         timeout=120,
@@ -774,8 +791,7 @@ def test_a_failing_disk_is_told_and_harms_nothing(whole, emnist_dir, tmp_path):
     assert not list(run_folder(tmp_path).glob("state-*"))
     # Where the weights alone fitted, they wait for a state that never came.
     assert (run_folder(tmp_path) / resume.WAITING).exists()
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert mytrain.train(**brief) == 0
     assert newest_state(tmp_path)[0]["epoch"] == 2
 
 
@@ -991,22 +1007,14 @@ def test_what_no_character_has_is_no_answer(emnist_dir):
     assert (probabilities[:, np.logical_not(used)] == 0).all()
 
 
-def test_a_short_run_has_weaker_augmentation(emnist_dir, tmp_path, monkeypatch):
+def test_a_short_run_has_weaker_augmentation(whole_run):
     passes = mytrain.FULL_AUGMENTATION
     for enough in (passes, 5 * passes):
         amounts = recipe.augmentation(mytrain.AUGMENTATION, enough, passes)
         assert amounts == mytrain.AUGMENTATION
-    whole, seen = mytrain.data.training_batches, []
-
-    def noting(train, batch_size, seed, first_step, augmentation, share):
-        seen.append((len(train[1]), augmentation))
-        return whole(train, batch_size, seed, first_step, augmentation, share)
-
-    monkeypatch.setattr(mytrain.data, "training_batches", noting)
-    planned = settings(emnist_dir, tmp_path, epochs=2, steps_per_epoch=3, batch_size=8)
-    assert mytrain.train(**planned) == 0
-    ((count, augmentation),) = seen
-    weaker = (2 * 3 * 8 / count / passes) ** 0.5
+    (((_, labels), batch_size, _, _, augmentation, _),) = whole_run.trained
+    planned = SETTINGS["epochs"] * SETTINGS["steps_per_epoch"] * batch_size
+    weaker = (planned / len(labels) / passes) ** 0.5
     assert 0 < weaker < 1
     assert augmentation == {
         name: pytest.approx(weaker * largest) for name, largest in mytrain.AUGMENTATION.items()
@@ -1111,21 +1119,15 @@ def test_many_steps_at_once_train_what_single_ones_train(whole, emnist_dir, tmp_
     assert_same_run(tmp_path, whole)
 
 
-def test_the_surest_errors_are_shown_as_what_they_are(emnist_dir, tmp_path, monkeypatch):
-    shown, gallery = [], report.charts.gallery
-
-    def noting(*what):
-        shown.append(what)
-        return gallery(*what)
-
-    monkeypatch.setattr(report.charts, "gallery", noting)
-    assert mytrain.train(**settings(emnist_dir, tmp_path, **BRIEF)) == 0
+def test_the_surest_errors_are_shown_as_what_they_are(whole_run, emnist_dir):
     images, labels = mytrain.data.load("emnist", emnist_dir).validation
     known = {image.tobytes(): label for image, label in zip(images, labels)}
-    ((images, labels, answers, confidences, _),) = shown
-    assert len(images) == report.SHOWN
-    assert [known[image.tobytes()] for image in np.uint8(np.rint(255 * images))] == [*labels]
-    assert (labels != answers).all() and (np.diff(confidences) <= 0).all()
+    assert len(whole_run.shown) == SETTINGS["epochs"]
+    for images, labels, answers, confidences, _ in whole_run.shown:
+        assert 0 < len(images) <= report.SHOWN
+        assert [known[image.tobytes()] for image in np.uint8(np.rint(255 * images))] == [*labels]
+        assert (labels != answers).all() and (np.diff(confidences) <= 0).all()
+    assert len(whole_run.shown[0][0]) == report.SHOWN
 
 
 def test_an_epoch_may_be_steps_taken_at_once(emnist_dir, tmp_path, monkeypatch):
@@ -1168,24 +1170,22 @@ def test_steps_at_once_fill_an_epoch_and_the_rest_of_one():
     assert recipe.steps_at_once(1, 2000, 0) == 1
 
 
-def test_a_training_begins_with_the_weights_it_is_given(whole, emnist_dir, tmp_path, capsys):
+def test_a_training_begins_with_the_weights_it_is_given(whole, copy, emnist_dir, tmp_path):
     best = run_folder(whole) / "best.weights.h5"
     given = settings(emnist_dir, tmp_path, weights=best, learning_rate=1e-8, **BRIEF)
     assert mytrain.train(**given) == 0
     assert_same_weights(best_network(tmp_path), best_network(whole))
     other = tmp_path / "other.weights.h5"  # it goes on with none but them
-    assert mytrain.train(**settings(emnist_dir, tmp_path / "elsewhere", **BRIEF)) == 0
     for name in ("best.weights.h5", "best.json"):
-        file = run_folder(tmp_path / "elsewhere") / name
+        file = run_folder(tmp_path) / name
         shutil.copy(file, other.with_name(name.replace("best", "other")))
     begun_with = resume.file_digest(best)[:12]
     told = f"has weights {begun_with}, this start [0-9a-f]{{12}}; leave --weights out, "
     with pytest.raises(resume.ResumeError, match=told):
         mytrain.train(**(given | {"weights": other}))
-    begun_at_random = settings(emnist_dir, tmp_path / "elsewhere", weights=best, **BRIEF)
     told = f"has weights none, this start {begun_with}; leave --weights out, "
     with pytest.raises(resume.ResumeError, match=told):
-        mytrain.train(**begun_at_random)
+        mytrain.train(**settings(emnist_dir, copy, weights=best))  # which began at random
     assert mytrain.train(**(given | {"weights": None, "epochs": 2})) == 0  # they may be gone
     assert newest_state(tmp_path)[0]["settings"]["weights"] == resume.file_digest(best)
 
