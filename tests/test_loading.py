@@ -1,11 +1,15 @@
 """loading.py with real files, in real processes and threads."""
 
 import multiprocessing
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import conftest
 import cv2
 import numpy as np
 import pytest
@@ -59,6 +63,13 @@ def test_processes_make_the_same_of_files_as_threads(folder, monkeypatch):
     by_processes = loaded(folder, lambda: seen.extend(multiprocessing.active_children()))
     assert len(seen) == 2 and not multiprocessing.active_children()
     assert content(by_processes) == content(by_threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity there")
+def test_workers_are_no_more_than_the_cores_that_may_be_used():
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import loading"
+    line = [sys.executable, "-c", code + "; print(loading.WORKERS)"]
+    assert subprocess.check_output(line, cwd=conftest.ROOT) == b"1\n"
 
 
 def test_ctrl_c_is_for_the_first_process_alone(monkeypatch):
