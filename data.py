@@ -329,8 +329,9 @@ def _characters(info, label):
     """What each class means, one string a class."""
     if info.name == "emnist":
         return _EMNIST_CHARACTERS[info.config_name]
-    if not are_class_names(label.names):  # the demo would refuse the weights
-        rule = f"at most {MAX_CLASSES}, printable, of at most {MAX_NAME} characters"
+    # TFDS drops blank names, so that those behind them move up; others the demo would refuse.
+    if len({*label.names}) != label.num_classes or not are_class_names(label.names):
+        rule = f"different, printable, not blank; up to {MAX_CLASSES}, of up to {MAX_NAME} letters"
         raise DataError(f"{info.full_name}: its classes' names must be {rule}")
     return list(label.names)
 

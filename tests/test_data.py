@@ -179,6 +179,14 @@ ODD = {
         "features": IMAGE_AND_CLASS | {"label": tfds.features.ClassLabel(names=["x", "y" * 41])},
         "example": numbered,
     },
+    "its classes' names must be different": {  # TFDS strips them
+        "features": IMAGE_AND_CLASS | {"label": tfds.features.ClassLabel(names=["x", "x "])},
+        "example": numbered,
+    },
+    "its classes' names must be different, printable, not blank": {  # TFDS reads ["x", "y"]
+        "features": IMAGE_AND_CLASS | {"label": tfds.features.ClassLabel(names=[" ", "x", "y"])},
+        "example": lambda k: numbered(k) | {"label": k % 3},
+    },
     "stored in order": {
         "features": IMAGE_AND_CLASS,
         "example": numbered,
