@@ -88,7 +88,8 @@ class Answers:
         earlier = self.ours.pop(source, [])
         for name in earlier:
             self.taken[name.casefold()] -= 1
-        safe = re.sub(r"[^\w.+-]", lambda match: f"%{ord(match[0]):02X}", character)
+        # A dot in front would hide the file; the demo passes over ._x.png, as over a Mac's notes.
+        safe = re.sub(r"^\.|[^\w.+-]", lambda match: f"%{ord(match[0]):02X}", character)
         stem = fitting(f"{safe}_{Path(source).stem}")
         endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
         names = (f"{stem}{ending}.png" for ending in endings)

@@ -663,14 +663,18 @@ def test_own_answers_are_not_read_again(run, tmp_path):
     assert "1 read" in run("predictions")[1][-1]
 
 
-def test_characters_unsafe_in_names_are_escaped(run, network, tmp_path):
+@pytest.mark.parametrize(
+    ("character", "safe"),
+    [("../a b/:", "%2E.%2Fa%20b%2F%3A"), (".", "%2E")],  # a hidden file is overlooked
+)
+def test_characters_unsafe_in_names_are_escaped(run, network, tmp_path, character, safe):
     characters = list(model.CHARACTERS)
-    characters[model.CHARACTERS.index("L")] = "../a b/:"
+    characters[model.CHARACTERS.index("L")] = character
     write_picture(tmp_path / "x.png", "L")
     code, out, _ = run("x.png", weights=relabel(network, tmp_path, characters))
     assert code == 0 and len(out) == 3
     (name,) = saved(tmp_path)
-    assert name == "..%2Fa%20b%2F%3A_x.png"
+    assert name == f"{safe}_x.png"
 
 
 def test_unwritable_predictions_still_prints_and_fails_once(run, tmp_path):
