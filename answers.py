@@ -90,6 +90,8 @@ class Answers:
             self.taken[name.casefold()] -= 1
         # A dot in front would hide the file; the demo passes over ._x.png, as over a Mac's notes.
         safe = re.sub(r"^\.|[^\w.+-]", lambda match: f"%{ord(match[0]):02X}", character)
+        encoding = sys.getfilesystemencoding()  # of Latin-1, say: then it lacks letters
+        safe = safe.encode(encoding, "backslashreplace").decode(encoding)
         stem = fitting(f"{safe}_{Path(source).stem}")
         endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
         names = (f"{stem}{ending}.png" for ending in endings)

@@ -677,6 +677,19 @@ def test_characters_unsafe_in_names_are_escaped(run, network, tmp_path, characte
     assert name == f"{safe}_x.png"
 
 
+@pytest.mark.skipif(not POSIX, reason="elsewhere names may have any letter")
+def test_characters_that_names_lack_are_escaped(tmp_path):
+    place = "import answers; print(answers.Answers('.').place('x.png', '\\u4e03')[0])"
+    environment = {
+        **os.environ,
+        **{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)},
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", place], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("predictions/\\u4e03_x.png\n", "")
+
+
 def test_unwritable_predictions_still_prints_and_fails_once(run, tmp_path):
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / "in" / name, "L")
