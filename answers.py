@@ -226,7 +226,7 @@ def write_new(path, content):
     try:
         with file:
             file.write(content)
-    except OSError:
+    except BaseException:  # Ctrl-C too
         path.unlink()
         raise
 

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import errno
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -569,6 +570,19 @@ def test_an_answer_stays_where_the_new_one_cannot_be_written(run, tmp_path, monk
     assert code == 1 and "No space left" in errors[-1]
     assert [*(tmp_path / "notes" / "predictions").iterdir()] == [answer]
     assert answer.read_bytes() == before
+
+
+@pytest.mark.parametrize("write", [answers.write_new, answers.write_whole])
+def test_ctrl_c_while_a_file_is_written_leaves_no_part_of_it(tmp_path, monkeypatch, write):
+    class Interrupted(io.FileIO):
+        def write(self, content):
+            super().write(content[: len(content) // 2])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Interrupted(path, mode))
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "sheet.png", encoded(glyph("L")))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no /dev/stdout")
