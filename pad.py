@@ -110,13 +110,18 @@ def drawing_pad(read, save):
     pad = Pad(size)
     actions = {"u": pad.undo, "c": pad.clear, "e": pad.toggle_eraser}
     actions |= {"+": lambda: pad.change_pen(1), "-": lambda: pad.change_pen(-1)}
-    seen, shown = None, None
+    seen, shown, key = None, None, ""
     try:
         while True:
             if pad.changes != seen:
                 seen, note, drawing = pad.changes, KEYS, pad.render()
                 inked = (drawing < 255).any()
                 reading = read(drawing) if inked else (None, (), False)
+            if key == "s":  # here: with what was drawn while the key was waited for
+                try:
+                    note = f"saved as {save(drawing)}" if inked else "nothing drawn, nothing saved"
+                except OSError as error:
+                    note = f"not saved: {error}"
             tool = pad.erasing, pad.width(pad.erasing)
             if (seen, note, tool) != shown:
                 answer = reading[1][0][0] if reading[1] else "draw"
@@ -127,11 +132,6 @@ def drawing_pad(read, save):
             key = read_key(POLL_MS)
             if key == "q":
                 return
-            if key == "s":
-                try:
-                    note = f"saved as {save(drawing)}" if inked else "nothing drawn, nothing saved"
-                except OSError as error:
-                    note = f"not saved: {error}"
             actions.get(key, lambda: None)()
     finally:
         cv2.destroyAllWindows()

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+import pad as pad_window
 from pad import Pad
 from panel import picture_box
 
@@ -90,6 +91,31 @@ def test_a_fast_mouse_draws_round_and_a_slow_one_keeps_its_corners():
         inked[step] = (pad.render() < 255).any(axis=2)
         assert inked[step][20, 150] and inked[step][175, 20]
     assert inked[2][16, 16] and not inked[80][16, 16]
+
+
+def test_a_stroke_just_before_s_is_saved_with_it(monkeypatch):
+    """Where one wait for a key heard both, as while a slow machine still reads."""
+    keys, hear, notes, saved = iter("sq"), [], [], []
+
+    def read_key(wait_ms):
+        key = next(keys)
+        if key == "s":
+            for event in (cv2.EVENT_LBUTTONDOWN, cv2.EVENT_LBUTTONUP):
+                hear[0](event, 200, 200, 0, None)
+        return key
+
+    def save(drawing):
+        saved.append(drawing)
+        return "drawing.png"
+
+    monkeypatch.setattr(pad_window, "read_key", read_key)
+    monkeypatch.setattr(pad_window, "display", lambda *_: None)
+    monkeypatch.setattr(pad_window, "_draw_pad", lambda *shown: notes.append(shown[4]))
+    monkeypatch.setattr(cv2, "setMouseCallback", lambda _, function: hear.append(function))
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    pad_window.drawing_pad(lambda drawing: (None, [("L", 0.9)], False), save)
+    assert len(saved) == 1 and (saved[0] < 255).any()
+    assert notes[-1] == "saved as drawing.png"
 
 
 # ------------------------------------------------------------------------------------ the window
