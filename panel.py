@@ -165,7 +165,8 @@ def put_text(canvas, text, x, y, size, colour=TEXT, align=0, room=None):
     shown, keep = text, len(text)
     while room is not None and width(shown) > room and keep > 2:
         keep -= 1 + keep // 20
-        shown = text[: keep - keep // 3] + "..." + text[len(text) - keep // 3 :]  # keeps the ending
+        # More of the end, where the names of pictures in one folder differ.
+        shown = text[: keep // 3] + "..." + text[len(text) - keep + keep // 3 :]
     place = round(x - align * width(shown)), round(y)
     cv2.putText(canvas, shown, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, pen, cv2.LINE_AA)
 

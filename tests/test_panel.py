@@ -121,6 +121,14 @@ def test_the_sheet_is_as_wide_as_a_readme_picture(count, width, height):
     assert sheet.shape == (height, width, 3) and sheet.dtype == np.uint8
 
 
+def test_the_sheet_tells_a_folder_s_long_names_apart():
+    names = [f"scans/IMG_20260101_10{minute}30.jpg" for minute in (10, 11, 21)]
+    first, *others = [
+        panel.contact_sheet([(picture(), IMAGE, READINGS, name, False)]) for name in names
+    ]
+    assert all((first != other).any() for other in others)
+
+
 def test_a_sheet_holds_one_picture_at_a_time():
     alive = set()
 
