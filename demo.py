@@ -181,11 +181,11 @@ def parse(argv):
 
 
 def main(argv=None):
-    options = parse(argv)
-    for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter must not stop us
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
+        options = parse(argv)
+        for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter must not stop us
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         weights = options.weights or find_weights()
         about = read_sidecar(weights)
         if not allowed_classes(about["characters"], options.charset):
@@ -346,4 +346,8 @@ def draw(options, weights, about):
 if IS_PROGRAM:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        if IS_PROGRAM:  # all is written, all is said: Ctrl-C once more just ends it
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1060,6 +1060,27 @@ def test_ctrl_c_while_opencv_is_imported_is_silent(clone):
 
 
 @pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
+@pytest.mark.parametrize(
+    "moment, code, err",
+    [
+        ("argparse.ArgumentParser.parse_intermixed_args = ctrl_c", 130, "stopped\n"),
+        ("atexit.register(ctrl_c)", -signal.SIGINT, "none.h5: only"),  # while Python ends
+    ],
+)
+def test_ctrl_c_before_and_after_the_work(moment, code, err):
+    program = f"""if True:
+        import argparse, atexit, os, runpy, signal
+        ctrl_c = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+        {moment}
+        runpy.run_path("demo.py", run_name="__main__")
+    """
+    line = [sys.executable, "-c", program, "--weights", "none.h5"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code and done.stderr.startswith(err)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
 def test_workers_that_still_import_say_nothing_of_ctrl_c(clone):
     for copy in range(2 * loading.MANY):
         shutil.copy(clone / "assets" / "1.png", clone / "assets" / f"copy{copy}.png")
