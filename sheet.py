@@ -22,6 +22,8 @@ CONVEX = 0.93  # of its convex hull's area: the sheet fills more
 STRAIGHT = 0.87  # of that area: a polygon of few corners fills more; six in an ellipse 0.83
 CORNERS = 6  # of that polygon, at most; the picture's own corners may cut off some
 AROUND = 0.85  # of what is around the sheet: more is dark
+SHOWN = 0.06  # of the sheet's step: in a letter's hole the ground shows, at most this much off
+ROUND = 0.85  # of its holes' convex hulls: a letter's holes fill more, writing less
 BAR = (2.0, 64.0)  # grey levels between an app's bar and its canvas, at least and at most
 BAR_SHARE = 0.6  # of the pixels in a bar's row or column: more are of its one level
 
@@ -122,5 +124,29 @@ def _inside(grey, light, solid, least_step, least_share):
     edge = ~around & (cv2.dilate(around.astype(np.uint8), np.ones((3, 3))) > 0)
     if step < least_step or np.median(slopes[edge]) < SHARP * step:
         return None
+    if _is_letter(grey, light, outline, np.median(grey[ground]), SHOWN * step):
+        return None
     border = cv2.copyMakeBorder(hull, 2, 2, 2, 2, cv2.BORDER_REPLICATE)  # the picture's is no edge
     return cv2.erode(border, np.ones((5, 5)))[2:-2, 2:-2]
+
+
+def _is_letter(grey, light, outline, ground, most):
+    """Whether a light region is a letter such as a D: one stroke's width around convex holes.
+
+    Args:
+        grey, light: as for `_inside`.
+        outline: (n, 1, 2) int32, of the region.
+        ground: the level of what is around it; in the holes of a letter it shows.
+        most: how far the darkest in the holes may be from that.
+    """
+    filled = cv2.drawContours(np.zeros_like(light), [outline], 0, 1, cv2.FILLED)
+    holes, hulls = filled & (1 - light), np.zeros_like(light)
+    for hole in cv2.findContours(holes, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        cv2.fillConvexPoly(hulls, cv2.convexHull(hole), 1)
+    if not holes.any() or holes.sum() < ROUND * hulls.sum():
+        return False
+    if abs(grey[holes > 0].min() - ground) > most:
+        return False
+    rims = (holes & cv2.dilate(light, None)) > 0
+    widths = cv2.distanceTransform(filled, cv2.DIST_L2, 5)[rims]
+    return quantile(widths, 0.9) < 1.25 * quantile(widths, 0.1) + 1

@@ -834,6 +834,19 @@ def test_light_ink_is_no_sheet(character):
     assert difference(to_emnist(picture), reference(character, 6)) < TOLERANCE
 
 
+@pytest.mark.parametrize("pen", [44, 54])
+@pytest.mark.parametrize(
+    ("ink", "paper"), [((220,) * 3, (30,) * 3), ((230, 110, 225), (60, 20, 220))]
+)
+def test_a_light_d_is_no_sheet(pen, ink, paper):
+    """It is as convex as one, and its hole as large as a character on it."""
+    coverage = np.zeros((400, 500), np.float32)
+    corners = np.int32([(140, 90), *_arc(190, 200, 100, 110, -90, 90), (140, 310)])
+    cv2.polylines(coverage, [corners], True, 1, pen, cv2.LINE_AA)
+    light, dark = (to_emnist(flat(paint(coverage, *pair))) for pair in ((ink, paper), ()))
+    assert difference(light, dark) < TOLERANCE
+
+
 def test_a_fat_letter_with_a_hole_is_no_note():
     coverage = place(np.ones((300, 220), np.float32), 400, 400)
     coverage[140:260, 150:250] = 0
