@@ -292,7 +292,7 @@ def shadows(strength, labels, stats, level):
     if not ((large & inside).any() and (large & ~inside).any()):
         return np.zeros(len(stats), bool)
     sharp, _ = _sharp_rims(strength, 0.25 * level, 1)
-    rims = (labels > 0) & grown(labels == 0, 2)
+    rims = grown(labels == 0, 2)  # of the pieces, of which each is counted
     counts = [np.bincount(labels[some], minlength=len(stats)) for some in (rims, rims & sharp)]
     soft = counts[1] < SHARP_SHARE * counts[0]
     return large & ~inside & soft & (large & inside & ~soft).any()

@@ -24,6 +24,7 @@ MAX_CELLS = 6  # of a form's cells, how many are looked at for one with a charac
 LONG = 1.2  # of a character's longer side: a line to write on is longer
 DOT = 0.15  # of the largest piece's area: a printed dot has less
 MIN_DOTS, MAX_DOTS = 8, 400  # printed dots on a page
+BESIDE = 0.05  # of a ruled line's area: the character has more
 TEXT_GAP = 0.15  # of a character's longer side: a line of print is farther above or below it
 AT_EDGE = 0.2  # of the picture's width or height: punched holes are nearer to its edge
 EVEN = 0.8  # share of the dots with the usual distance to the next one, at least
@@ -179,9 +180,8 @@ def lines(mask):
         whole = np.bincount(labels[crossing], minlength=len(stats)) == stats[:, 4]
         whole[0] = False
         found |= of_pieces(labels, whole)
-    left = label_pieces(mask & ~found)[1][1:]
-    enough = SPECK_AREA * min(found.sum(), 3 * max(largest, another))  # a page has many lines
-    return found if len(left) and left[:, 4].max() > enough else np.zeros_like(found)
+    left = label_pieces(mask & ~found)[1][1:, 4]  # specks alone: the line is an l, cut out closely
+    return found if left.max(initial=0) > BESIDE * max(largest, another) else np.zeros_like(found)
 
 
 def _level_lines(mask):

@@ -436,6 +436,24 @@ def test_ruled_lines_are_dropped(character, lean):
     assert difference(to_emnist(picture), reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("size", [0, 2, 3])
+def test_a_thin_l_cut_out_closely_is_no_ruled_line_beside_specks(size):
+    coverage = np.zeros((90, 40), np.float32)
+    coverage[:, 18:21] = 1
+    for y, x in ((20, 30), (60, 6)):
+        coverage[y : y + size, x : x + size] = 1
+    close, apart = (to_emnist(flat(paint(c))) for c in (coverage, np.pad(coverage, 40)))
+    assert difference(close, apart) < TOLERANCE
+
+
+def test_strokes_of_an_n_that_do_not_touch_are_no_comb_s_teeth():
+    coverage = np.zeros((400, 500), np.float32)
+    for ends in (((100, 100), (100, 300)), ((145, 100), (220, 300)), ((265, 100), (265, 300))):
+        cv2.line(coverage, *ends, 1, 14, cv2.LINE_AA)
+    left, _, right, _, _ = sides(to_emnist(flat(paint(coverage))))
+    assert max(left, right) <= 5  # its diagonal alone leaves 9
+
+
 @pytest.mark.parametrize("character", ["2", "H", "a", "E"])
 @pytest.mark.parametrize("above", [10, 25, 45])
 @pytest.mark.parametrize("squared", [False, True])
