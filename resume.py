@@ -358,9 +358,15 @@ def is_copy(folder, log_folder, state):
 
 
 def log_sizes(log_folder):
-    """TensorBoard's files in a log folder, as their names within it, and their sizes in bytes."""
-    files = sorted(log_folder.glob("**/events.out.tfevents.*"))
-    return {path.relative_to(log_folder).as_posix(): path.stat().st_size for path in files}
+    """TensorBoard's files in a log folder, as their names within it, and their sizes in bytes.
+
+    None where the folder cannot be read: its name is too long, or a network's disk is away.
+    """
+    try:
+        files = sorted(log_folder.glob("**/events.out.tfevents.*"))
+        return {path.relative_to(log_folder).as_posix(): path.stat().st_size for path in files}
+    except OSError:
+        return {}
 
 
 def file_digest(path):

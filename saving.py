@@ -226,7 +226,8 @@ class Recorder(keras.callbacks.Callback):
             raise NotFinite
         self.failed = True
         self.flush_logs()
-        self.state.log_sizes = resume.log_sizes(self.log_folder)
+        # Those of a folder that is away for now stay known: what is unknown goes at the next start.
+        self.state.log_sizes = resume.log_sizes(self.log_folder) or self.state.log_sizes
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             resume.write_state(self.folder, self.state)

@@ -330,6 +330,17 @@ def test_curves_in_a_log_folder_that_a_run_comes_back_to_stay(copy, emnist_dir, 
     assert [step for step, _ in curves(copy)["train", "epoch_loss"]] == [0, 1, 3]
 
 
+def test_curves_in_a_log_folder_that_was_away_for_a_time_stay(copy, emnist_dir):
+    here, logs, away = settings(emnist_dir, copy), copy / "tblogs", copy / "away"
+    logs.rename(away)
+    logs.touch()
+    assert mytrain.train(**(here | {"epochs": 3})) == 0
+    logs.unlink()
+    away.rename(logs)
+    assert mytrain.train(**(here | {"epochs": 4})) == 0
+    assert [step for step, _ in curves(copy)["train", "epoch_loss"]] == [0, 1, 3]
+
+
 def test_a_copy_goes_on_without_the_original_s_curves(emnist_dir, tmp_path, capsys):
     """Only the checkpoints are copied; both runs then write below the same log folder."""
     more = settings(emnist_dir, tmp_path, **BRIEF)
@@ -875,7 +886,7 @@ def test_unknown_data_is_one_line_and_exit_code_1(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("no_such_set: no dataset of this name")
 
 
-@pytest.mark.parametrize("name", ["a file", os.fsdecode(b"caf\xe9")])
+@pytest.mark.parametrize("name", ["a file", "too long" * 32, os.fsdecode(b"caf\xe9")])
 def test_logs_that_cannot_be_written_do_not_stop_a_training(name, emnist_dir, tmp_path, capsys):
     """A file where a folder should be; a folder whose name is no text, which TensorFlow needs."""
     (tmp_path / "a file").touch()
