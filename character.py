@@ -16,6 +16,7 @@ from paper import quantile, shadows
 from pieces import (
     OTHER_AREA,
     STRAY,
+    THIN,
     box,
     cut_by_edges,
     dark_corners,
@@ -26,7 +27,16 @@ from pieces import (
     of_pieces,
     over,
 )
-from printed import cell, crossed_frame, dots, lines, row_at_edge, text, underline
+from printed import (
+    LINE_ASPECT,
+    cell,
+    crossed_frame,
+    dots,
+    lines,
+    row_at_edge,
+    text,
+    underline,
+)
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
@@ -111,15 +121,21 @@ def _artefacts(strength, labels, stats, level, weakest):
         weakest: share of it, the weakest ink's.
     """
     faint = strength > 0.25 * level  # a line or a frame may be paler than the character
-    found = edge_artefacts(labels, stats) | cell(labels, stats)
-    found |= shadows(strength, labels, stats, level)
+    lined = ruled(strength, faint)
+    found = cell(labels, stats) | shadows(strength, labels, stats, level)
     apart = row_at_edge(stats, labels.shape) | text(stats)
     if apart.any():  # but not what weak ink joins to the rest, as between a brush's overlaps
         parts, stats_of_parts = label_pieces(faint)
         rest = (labels > 0) & ~of_pieces(labels, apart)
         joined = np.bincount(parts[rest], minlength=len(stats_of_parts)) > 0
         apart[labels[of_pieces(parts, joined)]] = False
-    artefacts = ruled(strength, faint) | of_pieces(labels, found | apart)
+    artefacts = lined | of_pieces(labels, found | apart)
+    edges = edge_artefacts(labels, stats)
+    if lined.any():  # a thin piece from edge to edge may be a line and a character on it
+        parts, stats_of_parts = label_pieces((labels > 0) & ~lined)
+        artefacts |= of_pieces(parts, edge_artefacts(parts, stats_of_parts))
+        edges &= (stats[:, 2:4] > THIN * np.array(labels.shape[::-1])).all(axis=1)
+    artefacts |= of_pieces(labels, edges)
     if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):
         paler, stats_of_paler = label_pieces(faint)
         artefacts |= of_pieces(paler, cell(paler, stats_of_paler))
@@ -155,9 +171,9 @@ def filled(ink):
     return ink
 
 
-def ruled(strength, faint):
+def ruled(strength, faint, aspect=LINE_ASPECT):
     """(h, w) bool: the ruled lines in `faint`, (h, w) bool, without strokes that lie on them."""
-    found = lines(faint) | underline(faint) | crossed_frame(faint)
+    found = lines(faint, aspect) | underline(faint) | crossed_frame(faint)
     if found.any():
         found &= strength < 2 * np.median(strength[found])
     return found

@@ -22,6 +22,7 @@ from paper import (
     without_shadow,
 )
 from pieces import box, grown
+from printed import NEAR_ASPECT
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 
 BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more
@@ -205,7 +206,7 @@ def _find_in_channels(work, scale, spotless, where, channels):
     if where is not None:
         # Ruled lines go first: they are told from strokes only while they run from edge to edge.
         faint = strength > 0.25 * ink_level(strength, floor)
-        strength[grown(ruled(strength, faint), 1)] = 0
+        strength[grown(ruled(strength, faint, NEAR_ASPECT), 1)] = 0
         strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     if scale < SMALL and not spotless:  # a paint program's coats are no shadows
         strength = without_shadow(strength, ink_level(strength, floor), max(1, round(scale)))

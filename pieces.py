@@ -19,6 +19,7 @@ APART = (0.05, 0.25)  # of a character's longer side: gaps beside and above it, 
 FAR = 0.3  # of a character's longer side: only its dot is so far away
 WHOLE = 0.7  # of the height of all the ink: a character beside parts of others has more
 OTHER_AREA = 3  # times the rest's area: a piece at the edge that is smaller is an artefact
+THIN = 0.15  # of the picture's width or height: a line from edge to edge takes less of the other
 SOLID = 0.3  # of its box's area: a dark corner fills more, an L or a C cut out flush less
 
 
@@ -74,8 +75,8 @@ def _at_edges(labels, stats):
     edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contact = np.bincount(edges, minlength=len(stats))
     hugs = (contact > 0.5 * (w + h)) & (area < 0.25 * min(height, width) * (w + h))
-    across = (w == width) & (h < 0.15 * height)
-    down = (h == height) & (w < 0.15 * width)
+    across = (w == width) & (h < THIN * height)
+    down = (h == height) & (w < THIN * width)
     side = hugs & (((w == width) & (h < 0.25 * height)) | ((h == height) & (w < 0.25 * width)))
     surely, perhaps = across | side, hugs | down
     surely[0] = perhaps[0] = False

@@ -15,6 +15,7 @@ from paper import quantile
 from pieces import SPECK_AREA, box, cut_by_edges, extent, label_pieces, of_pieces, over
 
 LINE_ASPECT = 20  # a ruled line's length is at least this many times its thickness
+NEAR_ASPECT = 8  # the same in the part of a page around a character, whose strokes end in it
 FRAME_ASPECT = 12  # the same for each of a frame's four sides
 MIN_FRAME = 48  # px, side of a crossed frame, at least: in a smaller one bows are not seen
 MAX_BOW = 6.0  # px, of a crossed frame's side, at most; an O's are rounder
@@ -164,13 +165,13 @@ def _rule(stats):
     return below if width > max(LONG * side, 10 * deep, LINE_ASPECT * thick) else found
 
 
-def lines(mask):
+def lines(mask, aspect=LINE_ASPECT):
     """(h, w) bool ink -> (h, w) bool: ruled lines in it, from edge to edge, level or upright.
 
     Where a stroke crosses a line, the ink is deeper than the line is thick: it is kept.
     """
-    found, level, largest = _level_lines(mask)
-    others, upright, another = _level_lines(mask.T)
+    found, level, largest = _level_lines(mask, aspect)
+    others, upright, another = _level_lines(mask.T, aspect)
     found |= others.T
     if not found.any():
         return found
@@ -184,7 +185,7 @@ def lines(mask):
     return found if left.max(initial=0) > BESIDE * max(largest, another) else np.zeros_like(found)
 
 
-def _level_lines(mask):
+def _level_lines(mask, aspect=LINE_ASPECT):
     """The level ruled lines in (h, w) bool ink, from side to side.
 
     Returns: (h, w) bool, the lines; the same with the strokes along them; the largest one's area.
@@ -199,7 +200,7 @@ def _level_lines(mask):
         if stats[k, 2] > 0.97 * width:
             line = labels == k  # with any stroke that lies along it
             thick = np.median(np.count_nonzero(line, axis=0)) - 4
-            if LINE_ASPECT * thick < width:
+            if aspect * thick < width:
                 thin = line & _shallow(ink, thick)
                 largest = max(largest, np.count_nonzero(thin))
                 found |= thin

@@ -436,6 +436,20 @@ def test_ruled_lines_are_dropped(character, lean):
     assert difference(to_emnist(picture), reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["2", "H", "a", "i"])
+@pytest.mark.parametrize("foot", [0, 0.3])
+@pytest.mark.parametrize("thick", [2, 4])
+def test_a_small_character_that_touches_a_line_of_a_ruled_page(character, foot, thick):
+    """The line is so much of the character's height above its foot."""
+    colours = np.full((600, 440, 3), 235, np.float32)
+    coverage = place(draw(character, 40, 4), 600, 440, 250, 300)
+    base = np.flatnonzero(coverage.any(axis=1))[-1] - round(40 * foot)
+    for y in range(base % 90, 600, 90):
+        cv2.line(colours, (0, y), (439, y + 2), (200, 150, 110), thick, cv2.LINE_AA)
+    picture = photograph(colours * (1 - coverage[..., None]) + 40 * coverage[..., None], noise=1)
+    assert difference(to_emnist(picture), reference(character, 4)) < 0.3
+
+
 @pytest.mark.parametrize("size", [0, 2, 3])
 def test_a_thin_l_cut_out_closely_is_no_ruled_line_beside_specks(size):
     coverage = np.zeros((90, 40), np.float32)
