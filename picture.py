@@ -15,7 +15,6 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 from pathlib import Path
 
 MAX_MEGAPIXELS = 64  # a scan of 6,000 x 8,500 px has 51; checked on the header, before any memory
@@ -27,6 +26,7 @@ import numpy as np
 from character import NoInk, filled
 from ink import find_ink, resized
 from pieces import box, cut_off, grown, label_pieces, of_pieces, stroke_width
+from quiet import stderr_to
 
 # Reading
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"  # brands in its first box
@@ -40,9 +40,6 @@ INK_SIDE = 22.0  # longer side of the ink at half maximum
 BLUR_SIGMA = 0.4  # Gaussian before the reduction
 STROKE_MIN, STROKE_MAX = 2.0, 5.0  # stroke widths that the network knows
 OVERSAMPLING = 4  # EMNIST's steps are done at 112x112 and reduced by this (the paper: 128x128)
-
-# See _quiet_stderr: how many threads are within it, and the console's file while any is.
-_quiet_lock, _quiet_threads, _console = threading.Lock(), 0, None
 
 
 class PictureError(ValueError):
@@ -163,29 +160,9 @@ def read_bytes(path):
 
 @contextlib.contextmanager
 def _quiet_stderr():
-    """Keeps what libpng, libjpeg and OpenCV write to file 2 themselves from the console.
-
-    File 2 belongs to the whole process: of several threads, the first to enter redirects it and
-    the last to leave restores it.
-    """
-    global _quiet_threads, _console
-    with _quiet_lock:
-        if _quiet_threads == 0:
-            try:
-                _console = os.dup(2)
-            except OSError:  # no console at all
-                _console = None
-            with open(os.devnull, "wb") as sink:
-                os.dup2(sink.fileno(), 2)
-        _quiet_threads += 1
-    try:
+    """Keeps what libpng, libjpeg and OpenCV write to file 2 themselves from the console."""
+    with open(os.devnull, "wb") as sink, stderr_to(sink):
         yield
-    finally:
-        with _quiet_lock:
-            _quiet_threads -= 1
-            if _quiet_threads == 0 and _console is not None:
-                os.dup2(_console, 2)
-                os.close(_console)
 
 
 def _bgr(picture):

@@ -13,6 +13,9 @@ import tempfile
 import threading
 
 _SHOW_ALL = "TF_CPP_MIN_LOG_LEVEL" in os.environ  # the user's own wish
+_one_thread = threading.RLock()  # of those that would be in `quiet_libraries`
+# See stderr_to: the files of all within it, the console's descriptor while there are any.
+_files_lock, _files, _console = threading.Lock(), [], None
 _REMARK = rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b"
 
 
@@ -27,12 +30,45 @@ def tell(text, end="\n", stream=None):
 
 
 @contextlib.contextmanager
+def stderr_to(file):
+    """Sends file 2, to which libraries write past sys.stderr, to an open file.
+
+    File 2 belongs to the whole process: of several threads within, the last to enter has it, and
+    the last to leave restores it.
+    """
+    global _console
+    with _files_lock:
+        if not _files:
+            with contextlib.suppress(OSError):  # no console at all
+                _console = os.dup(2)
+        _files.append(file)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        with _files_lock:
+            _files.remove(file)
+            if _files:
+                os.dup2(_files[-1].fileno(), 2)
+            elif _console is not None:
+                os.dup2(_console, 2)
+                os.close(_console)
+                _console = None
+
+
+def _copied_console():
+    """A descriptor of what file 2 is outside of `stderr_to`; OSError without a console."""
+    with _files_lock:
+        return os.dup(2 if _console is None else _console)
+
+
+@contextlib.contextmanager
 def quiet_libraries(gpu):
     """Within it, libraries' lines on stderr wait; at its end those that are no remarks are shown.
 
     TensorFlow writes some before it looks at TF_CPP_MIN_LOG_LEVEL, so that variable alone is not
     enough; and it calls a missing GPU an error. A user who sets the variable sees everything, at
-    once. After Ctrl-C nothing is shown.
+    once. After Ctrl-C nothing is shown. Of several threads one is within, the others wait.
 
     Args:
         gpu: whether a GPU is wanted. Then warnings and whatever keeps one from being used are
@@ -40,7 +76,7 @@ def quiet_libraries(gpu):
     """
     handle = log = None
     try:
-        handle = os.dup(2)  # fails without a console, as under pythonw
+        handle = _copied_console()  # fails without a console, as under pythonw
         log = tempfile.TemporaryFile()  # fails where the disk is full, or read-only
     except OSError:  # absl, which TensorFlow imports, must not ask for a temporary folder then
         os.environ.setdefault("TEST_TMPDIR", os.devnull)
@@ -51,22 +87,22 @@ def quiet_libraries(gpu):
         return
     remark = re.compile(_REMARK + (rb".*\b303\b" if gpu else b""))
     encoding = getattr(sys.stderr, "encoding", None)
-    with log, os.fdopen(handle, "w", encoding=encoding, errors="backslashreplace") as console:
+    console = os.fdopen(handle, "w", encoding=encoding, errors="backslashreplace")
+    with _one_thread, log, console:
         before = sys.stderr
         if before is sys.__stderr__:  # ours goes on to the console
             sys.stderr = console
         if not _SHOW_ALL:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1" if gpu else "2"  # from warnings, errors on
-            os.dup2(log.fileno(), 2)  # libraries write past sys.stderr
         try:
-            yield
+            with contextlib.nullcontext() if _SHOW_ALL else stderr_to(log):
+                yield
         except KeyboardInterrupt:  # where processes were starting, each tells of it
             log.truncate(0)
             raise
         finally:
             sys.stderr = before
             _redirect_handlers(console, before)
-            os.dup2(console.fileno(), 2)
             log.seek(0)
             for line in log:
                 if not remark.match(line):

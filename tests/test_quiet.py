@@ -147,3 +147,36 @@ def test_a_log_on_a_full_disk_ends_nothing():
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("order", ["picture, network", "network, picture", "network, network"])
+def test_threads_within_give_the_console_back(order):
+    """Of a program that reads pictures in one while another loads the network."""
+    code = f"""if True:
+        import os, sys, threading
+        from quiet import quiet_libraries
+        from picture import _quiet_stderr
+        picture, network = _quiet_stderr, lambda: quiet_libraries(gpu=True)
+        def first(block):
+            with block():
+                is_within.set()
+                others.wait(1)
+        def second(block):
+            is_within.wait()
+            with block():
+                others.set()
+                thread.join(1)
+        is_within, others = threading.Event(), threading.Event()
+        blocks = {order}
+        thread = threading.Thread(target=first, args=blocks[:1])
+        other = threading.Thread(target=second, args=blocks[1:])
+        for each in (thread, other):
+            each.start()
+        other.join()
+        os.write(2, b"heard\\n")
+        print("said", file=sys.stderr)
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.stderr == "heard\nsaid\n"
