@@ -14,18 +14,19 @@ Exit codes: 0 all read, 1 something could not be read or saved, 2 bad usage or n
 130 Ctrl-C.
 """
 
+import signal
+
+IS_PROGRAM = __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+if IS_PROGRAM:  # Ctrl-C during the imports: nothing was begun, nothing is to be said
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import io
 import os
-import signal
 import string
 import sys
 from pathlib import Path
-
-IS_PROGRAM = __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
-if IS_PROGRAM:  # Ctrl-C while OpenCV is imported: nothing was begun, nothing is to be said
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Before cv2, for which `picture` sets a limit on the size of pictures.
 from picture import PictureError, read_picture, to_emnist  # isort: skip

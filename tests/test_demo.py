@@ -1052,9 +1052,10 @@ def test_ctrl_c_ends_without_a_traceback(clone):
 
 
 @pytest.mark.skipif(not POSIX, reason="a console is needed to send Ctrl-C on Windows")
-def test_ctrl_c_while_opencv_is_imported_is_silent(clone):
-    # Where it is imported, by a module of that name that comes before OpenCV's own.
-    (clone / "cv2.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+@pytest.mark.parametrize("module", ["argparse", "cv2"])
+def test_ctrl_c_during_the_imports_is_silent(clone, module):
+    # Where it is imported, by a module of that name that comes before the real one.
+    (clone / f"{module}.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     process = start(clone, "--no-window")
     assert process.communicate(timeout=60) == ("", "") and process.returncode == -signal.SIGINT
 
