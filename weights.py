@@ -58,16 +58,18 @@ def get_model(weights=None):
 # ---------------------------------------------------------------------- which file, and is it sound
 def find_weights():
     """The best weights of the user's newest training, the shipped ones where there is none."""
-    found = [path for path in CHECKPOINTS.glob("*/*.json") if path.is_file()]
-    shipped = [path for path in found if path.parent.name == "shipped"]
-    trained = [path for path in found if path.name == "best.json" and path not in shipped]
-    sidecars = trained or shipped
-    if not sidecars:
+    try:
+        found = [path for path in CHECKPOINTS.glob("*/*.json") if path.is_file()]
+        shipped = [path for path in found if path.parent.name == "shipped"]
+        trained = [path for path in found if path.name == "best.json" and path not in shipped]
+        newest = max(trained or shipped, key=lambda path: path.stat().st_mtime_ns, default=None)
+    except OSError as error:  # no permission; or a training has just moved it aside
+        raise WeightsError(f"{shown(error.filename)}: {error.strerror}") from None
+    if newest is None:
         raise WeightsError(
             f"no weights in {shown(CHECKPOINTS)}: train with 'python mytrain.py', "
             "or get the shipped ones back with 'git checkout checkpoints/shipped'"
         )
-    newest = max(sidecars, key=lambda path: path.stat().st_mtime_ns)
     return newest.with_suffix(".weights.h5")
 
 

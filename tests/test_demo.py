@@ -783,6 +783,18 @@ def refusal(run, path):
     return err[0]
 
 
+def test_weights_that_may_not_be_looked_at_are_named(tmp_path, monkeypatch):
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "ResNet").mkdir()
+    (tmp_path / "ResNet" / "best.json").write_text("{}")
+    monkeypatch.setattr(weights_file, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    with pytest.raises(demo.WeightsError, match=r"best\.json: Permission denied$"):
+        demo.get_model()
+
+
 def test_bad_weights_files_are_refused_in_one_line(run, weights, tmp_path):
     content = weights.read_bytes()
     path = tmp_path / "best.weights.h5"
