@@ -288,6 +288,8 @@ def convert(picture):
     Raises:
         PictureError: no ink is found.
     """
+    if np.size(picture) == 0:
+        raise PictureError("blank: no ink found")
     try:
         ink, mask = find_ink(_bgr(picture))
     except NoInk:

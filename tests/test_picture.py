@@ -965,6 +965,12 @@ def test_a_blank_picture_is_said_to_be_blank(size, noise, shade, level):
         to_emnist(picture)
 
 
+@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 40, 3), (40, 0), (30, 0, 4)])
+def test_a_picture_without_a_pixel_is_blank(shape):  # cut out of another, beyond its edge
+    with pytest.raises(PictureError, match="^blank: no ink found$"):
+        to_emnist(np.zeros(shape, np.uint8))
+
+
 @pytest.mark.parametrize("side", [80, 200, 700])
 def test_a_blank_page_with_a_dark_edge_is_blank(side):
     colours = np.full((side, side, 3), 220, np.float32)
