@@ -360,7 +360,7 @@ def is_copy(folder, log_folder, state):
 def log_sizes(log_folder):
     """TensorBoard's files in a log folder, as their names within it, and their sizes in bytes.
 
-    None where the folder cannot be read: its name is too long, or a network's disk is away.
+    Empty where the folder cannot be read: its name is too long, or a network's disk is away.
     """
     try:
         files = sorted(log_folder.glob("**/events.out.tfevents.*"))
