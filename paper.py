@@ -20,6 +20,9 @@ SHARP = 0.25  # of a wide part's depth: its rim is a shadow's if it rises less o
 EVEN = 0.6  # share of a note's area within a quarter of its median level; a lamp's light has less
 STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
 SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
+TWO_LEVELS = 0.55  # share of a glyph cut out closely that is like its paper or its ink, at least
+LESSER_LEVEL = 0.1  # share that each of the two has, at least
+WIDE = 0.05  # of the longer side: the strokes of such a glyph are wider, ruled lines are not
 COLOURED = 70.0  # grey levels between a highlighter's lightest and darkest channel, at least
 MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
 
@@ -79,8 +82,9 @@ def _level_blots(wide, channel):
 def margin_of(picture):
     """The paper to add around a glyph cut out closely, in which there may be more ink than paper.
 
-    Added only where most pixels have one of two levels and most of the rim has one, the paper's,
-    while the other touches all four sides. The green channel stands for all.
+    Added only where most pixels have one of two levels, on the rim too, which has clearly more of
+    the paper's; the other touches all four sides, in strokes wider than ruled lines. The green
+    channel stands for all.
 
     Args:
         picture: (height, width, 3) uint8, BGR.
@@ -90,22 +94,39 @@ def margin_of(picture):
     """
     height, width = picture.shape[:2]
     step = max(1, min(height, width) // 64)
-    some = picture[::step, ::step, 1].ravel().astype(np.float32)
-    levels = quantile(some, 0.02), quantile(some, 0.98)
+    some = picture[::step, ::step, 1].astype(np.float32)
+    levels = [quantile(some.ravel(), share) for share in (0.02, 0.98)]
     around = (levels[1] - levels[0]) / 4
-    shares = [np.count_nonzero(abs(some - level) < around) / len(some) for level in levels]
-    if sum(shares) < 0.8 or max(shares) > 0.8:
+    shares = [np.count_nonzero(abs(some - level) < around) / some.size for level in levels]
+    if sum(shares) < TWO_LEVELS or min(shares) < LESSER_LEVEL or max(shares) > 0.8:
         return None
     rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    parts = [abs(rim[:, 1] - level) < around for level in levels]
+    counts = [np.count_nonzero(part) for part in parts]
+    paper = int(np.argmax(counts))
     deep = 1 + max(height, width) // 50  # px: the first ones of a soft rim are like paper
     sides = picture[:deep], picture[-deep:], picture[:, :deep], picture[:, -deep:]
-    for level, share in zip(levels, shares):
-        paper = abs(rim[:, 1] - level) < around
-        touched = all((abs(side[..., 1] - level) > around).any() for side in sides)
-        if 0.2 < share < 0.6 and paper.mean() > 0.55 and touched:
-            colour = np.median(rim[paper], axis=0).tolist()
-            return *[max(2, max(height, width) // 20)] * 4, cv2.BORDER_CONSTANT, None, colour
-    return None
+    if (
+        sum(counts) < TWO_LEVELS * len(rim)
+        or counts[paper] < 1.2 * counts[1 - paper]
+        or not all((abs(side[..., 1] - levels[paper]) > around).any() for side in sides)
+        or not _wide(abs(some - levels[paper]) > 2 * around)
+    ):
+        return None
+    colour = np.median(rim[parts[paper]], axis=0).tolist()
+    return *[max(2, max(height, width) // 20)] * 4, cv2.BORDER_CONSTANT, None, colour
+
+
+def _wide(strokes):
+    """Whether strokes, (h, w) bool, are as wide as a pen's in a glyph cut out closely, on average.
+
+    Measured across or down, whichever is less.
+    """
+    runs = [
+        np.count_nonzero(some[0]) + np.count_nonzero(some[1:] & ~some[:-1])
+        for some in (strokes, strokes.T)
+    ]
+    return np.count_nonzero(strokes) > WIDE * max(strokes.shape) * max(runs)
 
 
 def has_highlighter(channels):

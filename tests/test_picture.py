@@ -327,6 +327,28 @@ def test_a_fat_character_cut_out_flush(character, width, size, light, rim):
     assert difference(image, reference(character, width)) < TOLERANCE_SMALL
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("width", [3, 4, 5])
+@pytest.mark.parametrize("degrees", [-8, 8])
+@pytest.mark.parametrize(("enlarged", "light"), [(1, False), (4, True)])
+def test_a_soft_character_cut_out_flush(character, width, degrees, enlarged, light):
+    """A small one, cut where it is half as deep, then enlarged: its rims stay wide and grey."""
+    coverage = np.pad(draw(character, 22, width), 8)
+    size = coverage.shape[::-1]
+    matrix = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), degrees, 1)
+    coverage = cv2.warpAffine(coverage, matrix, size)
+    coverage = cv2.resize(
+        coverage, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC
+    ).clip(0, 1)
+    across, down = (np.flatnonzero((coverage > 0.5).any(axis=axis)) for axis in (0, 1))
+    cut_out = coverage[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
+    colours = [(30,) * 3, (240,) * 3][:: -1 if light else 1]
+    image, in_the_clear = (
+        to_emnist(flat(paint(c, *colours))) for c in (cut_out, np.pad(coverage, 10 * enlarged))
+    )
+    assert difference(image, in_the_clear) < TOLERANCE_SMALL
+
+
 @pytest.mark.parametrize("width", [7, 9])
 @pytest.mark.parametrize("character", ["2", "E", "K", "5", "8"])
 def test_a_brush_so_fat_that_it_fills_the_loops(character, width):
