@@ -70,7 +70,7 @@ def load(name, data_dir):
     """Loads a dataset by its TFDS name; downloads and prepares it where that is still to do.
 
     Args:
-        name: TFDS name such as "emnist", "emnist/letters" or "mnist"; images of 28x28x1.
+        name: TFDS name such as "emnist", "emnist/letters" or "mnist/3.0.1"; images of 28x28x1.
         data_dir: folder where TFDS keeps prepared data.
 
     Returns:
@@ -259,7 +259,8 @@ def _prepare(name, data_dir):
     except UnicodeEncodeError:
         raise DataError(f"{ascii(str(data_dir))}: TensorFlow needs a UTF-8 name") from None
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        # TFDS itself names a set mnist/3.0.1, but takes mnist:3.0.1 alone.
+        builder = tfds.builder(re.sub(r"/(\d+\.\d+\.\d+)$", r":\1", name), data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
         raise DataError(
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
@@ -274,8 +275,7 @@ def _prepare(name, data_dir):
     except ImportError as error:  # another community's datasets
         raise DataError(f"{name}: needs what is not installed: {error}") from error
     except (ValueError, TypeError, AssertionError) as error:
-        known = f"; of emnist there are {', '.join(_EMNIST_CHARACTERS)}"
-        there = known if name.startswith("emnist") else ""
+        there = f"; of emnist there are {', '.join(_EMNIST_CHARACTERS)}" * name.startswith("emnist")
         raise DataError(f"{name!r}: no such dataset, configuration or version{there}") from error
     if builder.info.features:  # most say so before anything is downloaded
         _label(name, builder.info)

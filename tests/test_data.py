@@ -108,6 +108,12 @@ def test_a_set_of_one_s_own_is_loaded(tmp_path):
     np.testing.assert_array_equal(loaded.train[0][:, 0, 0, 0] % 2, loaded.train[1])
 
 
+@pytest.mark.parametrize("form", ["my_letters:1.0.0", "my_letters:*.*.*", "my_letters/1.0.0"])
+def test_a_version_may_be_named_as_tfds_has_it_and_as_the_console_does(form, tmp_path):
+    stored(tmp_path, IMAGE_AND_CLASS, numbered)
+    assert data.load(form, tmp_path).name == "my_letters/1.0.0"
+
+
 def test_a_set_s_own_validation_split_is_validated_on(tmp_path):
     """And it may be stored in order then: nothing is held out of the end."""
     stored(tmp_path, IMAGE_AND_CLASS, numbered, validation=5, disable_shuffling=True)
