@@ -285,7 +285,7 @@ def _prepare(name, data_dir):
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise DataError(
             f"{name} could not be downloaded and prepared in {data_dir}.\n"
-            f"  What failed: {reason}\n" + _by_hand(name, data_dir)
+            f"  What failed: {reason}\n" + _by_hand(builder.name, data_dir)
         ) from error
     return builder.info
 
@@ -293,7 +293,7 @@ def _prepare(name, data_dir):
 def _by_hand(name, data_dir):
     """What a user can do where the download does not work."""
     prepared = "  Or name a folder where the data is already prepared: --data_dir FOLDER"
-    if name.split("/")[0] != "emnist":
+    if name != "emnist":
         return prepared
     place = data_dir / "downloads" / "manual" / EMNIST_ARCHIVE
     url = tfds.builder_cls("emnist").URL

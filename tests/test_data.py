@@ -239,14 +239,15 @@ def test_every_configuration_knows_its_characters(config, emnist_builder, tmp_pa
     assert pairs(*loaded.test) == pairs(*drawn)
 
 
+@pytest.mark.parametrize("name", ["emnist", "emnist:3.*.*", "EMNIST/byclass"])
 def test_a_failed_download_says_what_to_do_and_doing_it_works(
-    emnist_builder, tmp_path, monkeypatch, archive_url
+    name, emnist_builder, tmp_path, monkeypatch, archive_url
 ):
     import urllib.request
 
     monkeypatch.setattr(emnist_builder, "URL", archive_url + ".gone")
     with pytest.raises(data.DataError) as failure:
-        data.load("emnist", tmp_path)
+        data.load(name, tmp_path)
     message = str(failure.value)
     assert "404" in message and "gzip.zip (561,753,746 bytes)" in message
     assert "--data_dir" in message
@@ -256,7 +257,7 @@ def test_a_failed_download_says_what_to_do_and_doing_it_works(
     place.parent.mkdir(parents=True)
     with urllib.request.urlopen(archive_url) as archive, open(place, "wb") as file:
         shutil.copyfileobj(archive, file)
-    assert len(data.load("emnist", tmp_path).test[1]) == 62 * TEST_PER_CLASS
+    assert len(data.load(name, tmp_path).test[1]) == 62 * TEST_PER_CLASS
 
 
 def test_unknown_name_is_one_line(tmp_path):
