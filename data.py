@@ -266,7 +266,7 @@ def _prepare(name, data_dir):
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
             f"{data_dir} (--dataset, --data_dir)"
         ) from None
-    except (ParseError, JSONDecodeError) as error:
+    except (ParseError, JSONDecodeError, OSError) as error:
         reason, folder = str(error).splitlines()[0], re.split("[/:]", name)[0]
         raise DataError(
             f"{name}: the description of the prepared data is damaged: {reason}\n"

@@ -301,6 +301,13 @@ def test_a_damaged_description_of_the_data_is_named(name, kept, tmp_path):
     assert f"Remove {tmp_path / 'my_letters'} and" in str(told.value)
 
 
+def test_a_missing_description_of_the_data_is_named(tmp_path):
+    stored(tmp_path, IMAGE_AND_CLASS, numbered)
+    (tmp_path / "my_letters" / "1.0.0" / "dataset_info.json").unlink()
+    with pytest.raises(data.DataError, match="description of the prepared data is damaged: Could"):
+        data.load("my_letters", tmp_path)
+
+
 def test_images_of_another_size_are_refused_before_they_are_downloaded(tmp_path):
     with pytest.raises(data.DataError, match=r"^cifar10: its images are \(32, 32, 3\)"):
         data.load("cifar10", tmp_path)
