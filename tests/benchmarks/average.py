@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import keras
 import numpy as np
+from validate import outputs_of
 
 import augmentation
 import data
@@ -77,10 +78,11 @@ def main():
     about = abouts[0] | {"temperature": 1.0, "logit_adjustment": None}
     network = averaged([weights.load_network(path, about) for path in options.weights])
     loaded = data.load(options.dataset, options.data_dir)
+    outputs = outputs_of(loaded, about["characters"])
     renormalise(network, loaded.train[0], about["settings"]["recipe"][0])
 
     raw = network.predict(data.evaluation_batches(loaded.validation, 256), verbose=0)
-    labels = loaded.validation[1]
+    labels = outputs[loaded.validation[1]]
     about |= {
         "mean_of": [
             {key: each.get(key) for key in ("sha256", "settings", "epoch")} for each in abouts

@@ -25,6 +25,7 @@ import picture  # isort: skip  before cv2
 
 import cv2
 import numpy as np
+from validate import outputs_of
 
 import data
 import scores
@@ -281,7 +282,8 @@ def main():
     parser.add_argument("--dataset", default="handwritten62")
     parser.add_argument("--data_dir", type=Path, default=DATA_DIR)
     options = parser.parse_args()
-    images, labels = data.load(options.dataset, options.data_dir).validation
+    loaded = data.load(options.dataset, options.data_dir)
+    images, classes = loaded.validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
     for kind in (painted, rough, small, photograph, flash, shaded, desk, cell, form):
         random = np.random.default_rng(0)
@@ -289,6 +291,7 @@ def main():
     for path in options.weights:
         about = weights.read_sidecar(path)
         network = weights.load_network(path, about | {"temperature": 1.0, "logit_adjustment": None})
+        labels = outputs_of(loaded, about["characters"])[classes]
         print(f"\n{path}, {len(labels)} validation images")
         print(
             f"{'':<14}{'blank':>8}{'exact %':>10}{'case ignored %':>16}{'top 3 %':>9}{'-log p':>9}"

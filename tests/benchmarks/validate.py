@@ -28,6 +28,22 @@ from mytrain import DATA_DIR
 SHARES = (10 / 62, 0.40, 0.50)  # of digits: classes alike, between, EMNIST ByClass
 
 
+def outputs_of(loaded, characters):
+    """Which of a network's outputs each class of a set is; ends where one is none of them.
+
+    Args:
+        loaded: `data.Data`; it may have fewer classes than the network, or others in its order.
+        characters: what each output stands for, a list.
+
+    Returns:
+        int (classes,); -1 for a class that is never used.
+    """
+    unknown = [each for each in loaded.characters if each and each not in characters]
+    if unknown:
+        sys.exit(f"{loaded.name}: the weights do not know its classes {' '.join(unknown)}")
+    return np.array([characters.index(each) if each else -1 for each in loaded.characters])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path, help="a .weights.h5 file")
@@ -38,12 +54,12 @@ def main():
     as_trained = about | {"temperature": 1.0, "logit_adjustment": None}
     network = weights.load_network(options.weights, as_trained)
     loaded = data.load(options.dataset, options.data_dir)
+    outputs, characters = outputs_of(loaded, about["characters"]), np.array(about["characters"])
     batches = data.evaluation_batches(loaded.validation, 256)
-    raw, labels = network.predict(batches, verbose=0), loaded.validation[1]
-    characters = np.array(loaded.characters)
+    raw, labels = network.predict(batches, verbose=0), outputs[loaded.validation[1]]
     right = raw.argmax(axis=1) == labels
     print(f"{len(labels)} validation images of {loaded.name}")
-    for name, share in scores.figures(raw, labels, loaded.characters).items():
+    for name, share in scores.figures(raw, labels, characters).items():
         print(f"{name:<14}{share:.2%}")
 
     fitted = fit_temperature(raw, labels)
@@ -54,7 +70,7 @@ def main():
         print(f"{temperature:<14}{100 * error:>20.2f}{log_likelihood(honest, labels):>16.4f}")
 
     digit = np.isin(characters, list("0123456789"))
-    trained = digit[loaded.train[1]].mean()
+    trained = digit[outputs[loaded.train[1]]].mean()
     if not 0 < trained < 1 or len({*digit[labels]}) == 1:
         return  # digits alone, or none: there is nothing to weigh
     honest = with_temperature(raw, fitted)
