@@ -286,7 +286,7 @@ def print_start(folder, state, epochs):
 
 def print_settings(loaded, settings, epochs, log_folder):
     """What a run works with, on the console; `loaded` is `data.Data`."""
-    tell(f"  data       {loaded.name}, {len(loaded.characters)} classes")
+    tell(f"  data       {loaded.name}, {sum(map(bool, loaded.characters))} classes")
     tell(f"             {len(loaded.train[1])} images to train on")
     tell(f"             {len(loaded.validation[1])} to validate on ({loaded.held_out})")
     tell(f"             {len(loaded.test[1]) if loaded.test else 'none'} to test on, at the end")

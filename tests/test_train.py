@@ -33,7 +33,7 @@ import recipe
 import report
 import resume
 import saving
-from weights import WeightsError
+from weights import WeightsError, describe
 
 SETTINGS = {
     "model": "LeNet",
@@ -1016,6 +1016,14 @@ def test_what_no_character_has_is_no_answer(emnist_dir):
     used = [bool(character) for character in loaded.characters]
     assert (probabilities.min(axis=0) > 0).tolist() == used and sum(used) == 26
     assert (probabilities[:, np.logical_not(used)] == 0).all()
+
+
+def test_the_console_counts_the_classes_that_there_are_as_the_demo_does(emnist_dir, capsys):
+    loaded = mytrain.data.load("emnist/letters", emnist_dir)
+    report.print_settings(loaded, SETTINGS | {"precision": "float32"}, 1, Path("logs"))
+    assert f"{loaded.name}, 26 classes\n" in capsys.readouterr().out
+    about = {"model": "LeNet", "dataset": loaded.name, "characters": loaded.characters}
+    assert f"{loaded.name}, 26 classes" in describe(Path("best.weights.h5"), about)
 
 
 def test_a_short_run_has_weaker_augmentation(whole_run):
