@@ -1,5 +1,6 @@
-"""What the benchmarks of weights share: the classes of a set found among a network's outputs."""
+"""The benchmarks of weights: classes found among a network's outputs, readings scored."""
 
+import re
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ from model import CHARACTERS
 
 sys.path.append(str(ROOT / "tests" / "benchmarks"))
 
+import score
 from validate import outputs_of
 
 
@@ -32,3 +34,17 @@ def test_a_set_s_classes_are_found_among_the_outputs_by_their_names(classes):
 def test_a_class_that_the_weights_do_not_know_is_one_line():
     with pytest.raises(SystemExit, match="^some/1.0.0: the weights do not know its classes dog ä$"):
         outputs_of(of_classes(["a", "dog", "ä"]), [*CHARACTERS])
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_labels_that_excel_saved_are_labels_too(mark, tmp_path, monkeypatch, capsys):
+    files = tmp_path / "out.csv", tmp_path / "labels.csv"
+    head = "file,character,confidence,second,third,note\n"
+    files[0].write_text(f"{head}notes/1.png,A,0.9,4,R,\nnotes/2.png,o,0.5,O,0,\n", "utf-8")
+    labels = "file,character\n1.png,A\n2.png,O\n3.png,x\n"
+    files[1].write_text(mark + labels, "utf-8")
+    monkeypatch.setattr(sys, "argv", ["score.py", *map(str, files)])
+    score.main()
+    told = capsys.readouterr().out
+    assert "3, of which 1 were not read" in told and "1  O read as o" in told
+    assert [*map(float, re.findall("([0-9.]+) %", told))] == [33.33, 66.67, 66.67, 30.0]

@@ -25,7 +25,7 @@ SHOWN = 10  # confusions
 
 def table(path):
     """{file name: row as a dict}"""
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:  # Excel puts a mark in front
         return {Path(row["file"]).name: row for row in csv.DictReader(file)}
 
 
