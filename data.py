@@ -264,7 +264,7 @@ def _prepare(name, data_dir):
     except tfds.core.DatasetNotFoundError:
         raise DataError(
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
-            f"{data_dir} (--dataset, --data_dir)"
+            f"{data_dir} (--dataset, --data_dir); only folders of small letters, digits, _ count"
         ) from None
     except (ParseError, JSONDecodeError, OSError) as error:
         reason, folder = str(error).splitlines()[0], re.split("[/:]", name)[0]
