@@ -314,7 +314,8 @@ def _label(name, info):
     image, label = (dict(info.features).get(str(key)) for key in _keys(info)[:2])  # or a dict
     kinds = tfds.features.Image | tfds.features.Tensor
     if not isinstance(image, kinds) or not isinstance(label, tfds.features.ClassLabel):
-        raise DataError(f"{name}: not a set of images with one class label each")
+        wanted = "one class label each: an Image called 'image', a ClassLabel called 'label'"
+        raise DataError(f"{name}: not a set of images with {wanted}")
     if label.num_classes == 1:
         raise DataError(f"{name}: it has one class alone, and nothing to tell it from")
     if tuple(image.shape) != INPUT_SHAPE or image.np_dtype != np.uint8:
@@ -365,8 +366,7 @@ def _read(info, split, transposed):
         kind = info.file_format.value
         raise DataError(f"{info.full_name}: its files are {kind}: prepare it as tfrecord") from None
     except (tf.errors.OpError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(_damaged(info, split, reason)) from error
+        raise DataError(_damaged(info, split, str(error).strip().splitlines()[0])) from error
     if end != count:
         raise DataError(_damaged(info, split, f"{end} of {count} images"))
     if labels.min() < 0:  # TFDS's way to say that there are none

@@ -158,6 +158,14 @@ def test_a_set_without_class_labels_is_one_line(tmp_path):
         data.load("my_letters", tmp_path)
 
 
+def test_a_set_whose_images_and_labels_have_other_names_is_told_which_they_need(tmp_path):
+    features = {"glyph": IMAGE_AND_CLASS["image"], "kind": IMAGE_AND_CLASS["label"]}
+    stored(tmp_path, features, lambda k: {"glyph": numbered(k)["image"], "kind": k % 2})
+    expected = "an Image called 'image', a ClassLabel called 'label'$"
+    with pytest.raises(data.DataError, match=expected):
+        data.load("my_letters", tmp_path)
+
+
 ODD = {
     "its images are (28, 28, 1) uint16": {
         "features": IMAGE_AND_CLASS
