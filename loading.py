@@ -31,8 +31,8 @@ import answers
 from weights import printable
 
 ENDINGS = frozenset(  # what OpenCV decodes; and HEIC, which it does not: it is named then
-    ".avif .bmp .dib .exr .gif .hdr .jfif .jif .jp2 .jpe .jpeg .jpg .pam .pbm .pfm .pgm .pic .png "
-    ".pnm .ppm .pxm .ras .sr .tif .tiff .webp .heic .heif".split()
+    ".apng .avif .bmp .dib .exr .gif .hdr .j2k .jfif .jif .jp2 .jpe .jpeg .jpg .pam .pbm .pfm .pgm "
+    ".pic .png .pnm .ppm .pxm .ras .sr .tif .tiff .webp .heic .heif".split()
 )
 BATCH = 128  # pictures; memory stays flat however many there are
 BATCH_BYTES = 256 * 2**20  # a batch of photographs ends earlier

@@ -49,6 +49,14 @@ def content(entries):
     ]
 
 
+@pytest.mark.parametrize("ending", [".apng", ".j2k", ".JPG"])
+def test_pictures_of_rare_endings_that_opencv_reads_are_found_in_a_folder(ending, tmp_path):
+    file = tmp_path / f"x{ending}"
+    file.touch()
+    (entry,) = loading.list_pictures([str(tmp_path)])
+    assert entry.file == str(file)
+
+
 def test_processes_make_the_same_of_files_as_threads(folder, monkeypatch):
     monkeypatch.setattr(loading, "WORKERS", 2)
     by_threads = loaded(folder)
