@@ -71,6 +71,14 @@ def test_every_command_parses(script, parse):
         parse(line)
 
 
+def test_every_note_of_the_csv_is_named():
+    notes = re.findall(r'\["([^"]+)"\] if', (ROOT / "picture.py").read_text("utf-8"))
+    assert len(notes) == 2
+    for text in (README, CHINESE):
+        (row,) = (line for line in text.splitlines() if line.startswith("| `--csv` |"))
+        assert all(note in row for note in ["unsure", *notes])
+
+
 def test_every_option_named_exists_and_every_option_is_named(capsys):
     known = {"--help", "--logdir"}
     known |= {"--kills", "--out", "--work", "--baseline-epochs", "--precision", "--only"}
