@@ -264,7 +264,7 @@ def _prepare(name, data_dir):
     except tfds.core.DatasetNotFoundError:
         raise DataError(
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
-            f"{data_dir} (--dataset, --data_dir); only folders of small letters, digits, _ count"
+            f"{data_dir} (--dataset, --data_dir); a name has small letters, digits and _ alone"
         ) from None
     except (ParseError, JSONDecodeError, OSError) as error:
         reason, folder = str(error).splitlines()[0], re.split("[/:]", name)[0]
@@ -275,8 +275,8 @@ def _prepare(name, data_dir):
     except ImportError as error:  # another community's datasets
         raise DataError(f"{name}: needs what is not installed: {error}") from error
     except (ValueError, TypeError, AssertionError) as error:
-        there = f"; of emnist there are {', '.join(_EMNIST_CHARACTERS)}" * name.startswith("emnist")
-        raise DataError(f"{name!r}: no such dataset, configuration or version{there}") from error
+        known = "; there are " + ", ".join(_EMNIST_CHARACTERS) if name[:6] == "emnist" else ""
+        raise DataError(f"{name!r}: no such dataset, configuration or version{known}") from error
     if builder.info.features:  # most say so before anything is downloaded
         _label(name, builder.info)
     try:

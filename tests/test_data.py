@@ -277,7 +277,7 @@ def test_unknown_name_is_one_line(tmp_path):
 def test_a_set_stored_under_a_name_that_tfds_does_not_find_is_told_which_it_would(tmp_path):
     stored(tmp_path, IMAGE_AND_CLASS, numbered)
     (tmp_path / "my_letters").rename(tmp_path / "My_Letters")
-    with pytest.raises(data.DataError, match="only folders of small letters, digits, _ count"):
+    with pytest.raises(data.DataError, match="a name has small letters, digits and _ alone"):
         data.load("My_Letters", tmp_path)
 
 
