@@ -48,7 +48,7 @@ def find_canvas(grey):
         step = abs(level - canvas)
         bar = even & (step > BAR[0]) & (step < BAR[1])
         bar &= (abs(lines[:, [0, -1]] - canvas) > 1).all(axis=1)  # a straight stroke is not so long
-        thick = np.ones((1, max(3, len(bar) // 40)), np.uint8)
+        thick = np.ones((1, max(grey.shape) // 40), np.uint8)
         bar = cv2.morphologyEx(bar.astype(np.uint8)[None], cv2.MORPH_OPEN, thick)[0] > 0
         third, plain = len(bar) // 3, even & (step < 1)
         # The canvas begins at the bar's sharp edge, or beyond a line there; a shadow's end is soft.

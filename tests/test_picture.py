@@ -491,6 +491,18 @@ def test_strokes_of_an_n_that_do_not_touch_are_no_comb_s_teeth():
 
 
 @pytest.mark.parametrize("character", ["2", "H", "a", "E"])
+@pytest.mark.parametrize("pitch", [36, 60])
+@pytest.mark.parametrize("first", [21, 31])
+def test_ruled_lines_of_a_note_app_are_no_bars(character, pitch, first):
+    """A line of 2 px takes up three rows of the picture made smaller."""
+    page = np.full((384, 626, 3), (184, 247, 247), np.float32)
+    page[first::pitch] = page[first + 1 :: pitch] = (164, 215, 204)
+    coverage = place(draw(character, 140, 2), 384, 626, 50, 380)[..., None]
+    image = to_emnist(flat(page * (1 - coverage) + 30 * coverage))
+    assert difference(image, reference(character, 2)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a", "E"])
 @pytest.mark.parametrize("above", [10, 25, 45])
 @pytest.mark.parametrize("squared", [False, True])
 def test_a_small_character_on_a_whole_ruled_page(character, above, squared):
