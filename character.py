@@ -12,6 +12,7 @@ import contextlib
 import cv2
 import numpy as np
 
+from crossed import crossed_frame, lines, underline
 from paper import quantile, shadows
 from pieces import (
     OTHER_AREA,
@@ -27,16 +28,7 @@ from pieces import (
     of_pieces,
     over,
 )
-from printed import (
-    LINE_ASPECT,
-    cell,
-    crossed_frame,
-    dots,
-    lines,
-    row_at_edge,
-    text,
-    underline,
-)
+from printed import LINE_ASPECT, cell, dots, row_at_edge, text
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from character import NoInk, find_character, ink_level, ruled
+from crossed import NEAR_ASPECT
 from paper import (
     MIN_CONTRAST,
     has_highlighter,
@@ -22,7 +23,6 @@ from paper import (
     without_shadow,
 )
 from pieces import box, grown
-from printed import NEAR_ASPECT
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 
 BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more

@@ -1,31 +1,24 @@
-"""What is printed around a character: a form's cell, ruled lines, a line to write on, dots, text.
+"""What is printed around a character: a form's cell, a line to write on, dots, text.
 
     labels, stats = label_pieces(mask)
-    around = cell(labels, stats) | dots(stats)
-    touched_by_it = lines(mask) | underline(mask) | crossed_frame(mask)
+    around = cell(labels, stats) | text(stats) | dots(stats)
 
-The first are whole pieces, the others parts of the character's. All are told by their place,
-straightness and thickness. The numbers were chosen on glyphs drawn on simulated paper.
+All of these are whole pieces; crossed.py finds what the character touches. All are told by their
+place, straightness and thickness. The numbers were chosen on glyphs drawn on simulated paper.
 """
 
 import cv2
 import numpy as np
 
-from paper import quantile
-from pieces import SPECK_AREA, box, cut_by_edges, extent, label_pieces, of_pieces, over
+from pieces import SPECK_AREA, cut_by_edges, extent, of_pieces, over
 
 LINE_ASPECT = 20  # a ruled line's length is at least this many times its thickness
-NEAR_ASPECT = 8  # the same in the part of a page around a character, whose strokes end in it
-FRAME_ASPECT = 12  # the same for each of a frame's four sides
-MIN_FRAME = 48  # px, side of a crossed frame, at least: in a smaller one bows are not seen
-MAX_BOW = 6.0  # px, of a crossed frame's side, at most; an O's are rounder
 FRAMED = 0.25  # of a frame's shorter side: what is in it is higher; the bar of an E is not
 RINGED = 0.4  # of a ring's height: the longer side of a character in it is more
 MAX_CELLS = 6  # of a form's cells, how many are looked at for one with a character: the widest
 LONG = 1.2  # of a character's longer side: a line to write on is longer
 DOT = 0.15  # of the largest piece's area: a printed dot has less
 MIN_DOTS, MAX_DOTS = 8, 400  # printed dots on a page
-BESIDE = 0.05  # of a ruled line's area: the character has more
 TEXT_GAP = 0.15  # of a character's longer side: a line of print is farther above or below it
 AT_EDGE = 0.2  # of the picture's width or height: punched holes are nearer to its edge
 EVEN = 0.8  # share of the dots with the usual distance to the next one, at least
@@ -33,7 +26,7 @@ EVEN = 0.8  # share of the dots with the usual distance to the next one, at leas
 
 def cell(labels, stats):
     """(n,) bool: a form's cell around the rest (frame, dashes, corners, teeth), a line below it."""
-    return _frame(labels, stats) | _dashes(labels, stats) | _teeth(stats) | _rule(stats)
+    return _frame(labels, stats) | _dashes(labels, stats) | teeth(stats) | _rule(stats)
 
 
 def _frame(labels, stats):
@@ -125,7 +118,7 @@ def _dashes(labels, stats):
     return outside if four or min(_along(frame)) > 0.25 else found
 
 
-def _teeth(stats):
+def teeth(stats):
     """(n,) bool: two thin upright pieces beside the rest, as between the cells of a comb."""
     found = np.zeros(len(stats), bool)
     if len(stats) < 4:
@@ -163,173 +156,6 @@ def _rule(stats):
     side = np.subtract(*extent(stats, rest)[::-1]).max()
     thick = stats[below, 4].sum() / width
     return below if width > max(LONG * side, 10 * deep, LINE_ASPECT * thick) else found
-
-
-def lines(mask, aspect=LINE_ASPECT):
-    """(h, w) bool ink -> (h, w) bool: ruled lines in it, from edge to edge, level or upright.
-
-    Where a stroke crosses a line, the ink is deeper than the line is thick: it is kept.
-    """
-    found, level, largest = _level_lines(mask, aspect)
-    others, upright, another = _level_lines(mask.T, aspect)
-    found |= others.T
-    if not found.any():
-        return found
-    crossing = level & upright.T
-    if crossing.any():  # where lines cross each other the ink is deep too, but no stroke's
-        labels, stats = label_pieces(mask & ~found)
-        whole = np.bincount(labels[crossing], minlength=len(stats)) == stats[:, 4]
-        whole[0] = False
-        found |= of_pieces(labels, whole)
-    left = label_pieces(mask & ~found)[1][1:, 4]  # specks alone: the line is an l, cut out closely
-    return found if left.max(initial=0) > BESIDE * max(largest, another) else np.zeros_like(found)
-
-
-def _level_lines(mask, aspect=LINE_ASPECT):
-    """The level ruled lines in (h, w) bool ink, from side to side.
-
-    Returns: (h, w) bool, the lines; the same with the strokes along them; the largest one's area.
-    """
-    found, bands, largest = np.zeros_like(mask), np.zeros_like(mask), 0
-    width = mask.shape[1]
-    if not (mask[:, :3].any() and mask[:, -3:].any()):
-        return found, bands, largest
-    ink = np.ascontiguousarray(mask, np.uint8)
-    labels, stats = _runs(ink, max(3, width // 4))
-    for k in range(1, len(stats)):
-        if stats[k, 2] > 0.97 * width:
-            line = labels == k  # with any stroke that lies along it
-            thick = np.median(np.count_nonzero(line, axis=0)) - 4
-            if aspect * thick < width:
-                thin = line & _shallow(ink, thick)
-                largest = max(largest, np.count_nonzero(thin))
-                found |= thin
-                bands |= line
-    return found, bands, largest
-
-
-def _runs(ink, least):
-    """Labels and stats of level runs of `least` px in (h, w) uint8 ink; each is 4 px too deep."""
-    runs = cv2.dilate(ink, np.ones((5, 1)))  # a slanting line goes on in the next row
-    return label_pieces(cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((1, least))))
-
-
-def _shallow(ink, thick):
-    """(h, w) bool: where (h, w) uint8 ink is not much deeper than a level line's thickness, px."""
-    depth = round(2 * max(1, thick)) + 2
-    return (ink > 0) & (cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((depth, 1))) == 0)
-
-
-def underline(mask):
-    """(h, w) bool ink -> (h, w) bool: the line to write on, where a character touches it.
-
-    It extends beyond the character at both sides, and is in its lower half, unlike a T's bar.
-    """
-    found = np.zeros_like(mask)
-    x, _, w, h = box(mask)
-    part = mask[:, x : x + w]
-    ends = np.hstack([part[:, w // 25 : w // 10], part[:, -(w // 10) : -(w // 25) or None]])
-    counts = np.count_nonzero(ends, axis=0)  # where there are teeth, more
-    if 2 * w < h or w < 25 or counts.min() == 0 or LINE_ASPECT * np.median(counts) > 2 * w:
-        return found
-    thin = _level_lines(part)[0]
-    labels, stats = label_pieces(part & ~thin)
-    teeth = _teeth(stats)
-    kept = ~teeth & (stats[:, 4] > SPECK_AREA * stats[1:, 4].max(initial=1))
-    kept[0] = False
-    if not (thin.any() and kept.any()):
-        return found
-    (left, top), (right, bottom) = extent(stats, kept)
-    side = max(right - left, bottom - top)
-    long = w > LONG * side and min(left, w - right) > 0.1 * side
-    if (long or teeth.any()) and np.flatnonzero(thin.any(axis=1)).mean() > (top + bottom) / 2:
-        found[:, x : x + w] = thin
-    return found
-
-
-def crossed_frame(mask):
-    """(h, w) bool ink -> (h, w) bool: a cell's frame that the character touches or crosses.
-
-    Four thin, straight lines that end at one another, with more between them than the bar of a B.
-    """
-    found = np.zeros_like(mask)
-    x, y, w, h = box(mask)
-    if min(w, h) < MIN_FRAME:
-        return found
-    part = mask[y : y + h, x : x + w].view(np.uint8)
-    for axis, long in ((1, w), (0, h)):  # a long line at both ends? Half of all ink has none
-        counts = cv2.reduce(part, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-        ends = counts[: len(counts) // 3], counts[-(len(counts) // 3) :]
-        if min(some.max() for some in ends) < 0.35 * long:
-            return found
-    pad = max(w, h) // FRAME_ASPECT + 4  # else _shallow takes ink at the edge for deeper than it is
-    part = cv2.copyMakeBorder(part, *[pad] * 4, cv2.BORDER_CONSTANT)
-    frame = _frame_crossed(part, w, h)
-    if frame is not None:
-        found[y : y + h, x : x + w] = frame[pad:-pad, pad:-pad]
-    return found
-
-
-def _frame_crossed(mask, w, h):
-    """`crossed_frame` in (h', w') uint8 ink, whose box is w x h px and off the edges; or None."""
-    inks, pairs, bands = [], [], []
-    for ink, long in ((mask, w), (mask.T, h)):
-        ink = np.ascontiguousarray(ink)
-        labels, stats = _runs(ink, long // 2)
-        if len(stats) < 3:
-            return None
-        outer = [1 + stats[1:, 1].argmin(), 1 + (stats[1:, 1] + stats[1:, 3]).argmax()]
-        inks.append(ink)
-        pairs.append(stats[outer])
-        bands.append([labels == k for k in outer])
-    # The box of each side must reach the two sides across it; most characters end here.
-    for own, other in (pairs, pairs[::-1]):
-        near, far = other[0, 1] + other[0, 3], other[1, 1]
-        if own[:, 0].max() > near or (own[:, 0] + own[:, 2]).min() < far:
-            return None
-    sides = [[_side(*one) for one in zip(band, pair)] for band, pair in zip(bands, pairs)]
-    if None in sides[0] + sides[1]:
-        return None
-    # So must its middle line, or go a little beyond, as with a stroke along it.
-    (top, bottom), (left, right) = places = [[middle for middle, _ in pair] for pair in sides]
-    ends = [pair[:, [0, 2]].cumsum(axis=1) for pair in pairs]
-    beyond = (np.array(ends) - np.array(places)[::-1, None]) * (-1, 1)
-    side = min(bottom - top, right - left)
-    down, across = (bottom - top) // 4, (right - left) // 4
-    if not (
-        -0.06 * side < beyond.min()
-        and beyond.max() < 0.3 * side
-        and all(
-            mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].any()
-            for y in places[0]
-            for x in places[1]
-        )
-        and mask[top + down : bottom - down, left + across : right - across].any()  # in no O
-    ):
-        return None
-    level, upright = (
-        (both[0] | both[1], _shallow(ink, max(thick for _, thick in pair)))
-        for ink, both, pair in zip(inks, bands, sides)
-    )
-    frame = (mask > 0) & (
-        level[0] & level[1] | (upright[0] & upright[1] | level[0].T & upright[0]).T
-    )
-    rest = label_pieces((mask > 0) & ~frame)[1][1:]
-    return frame if rest[:, 3].max(initial=0) > FRAMED * side else None
-
-
-def _side(band, stats):
-    """Middle row and thickness, px, of a level band, (h, w) bool, if it is a frame's side; or None.
-
-    Only its thinner columns count: a stroke may lie along the rest.
-    """
-    rows, columns = np.nonzero(band)
-    depths = np.bincount(columns)
-    deep = quantile(depths[stats[0] :], 0.2)
-    rows, columns = (places[depths[columns] <= deep] for places in (rows, columns))
-    bow = np.polyfit(columns, rows, 2)[0] * (stats[2] / 2) ** 2
-    straight = FRAME_ASPECT * (deep - 4) < stats[2] and abs(bow) < MAX_BOW
-    return (int(np.median(rows)), deep - 4) if straight else None
 
 
 def row_at_edge(stats, shape):
