@@ -16,6 +16,7 @@ from printed import FRAMED, LINE_ASPECT, LONG, teeth
 NEAR_ASPECT = 8  # the same in the part of a page around a character, whose strokes end in it
 FRAME_ASPECT = 12  # the same for each of a frame's four sides
 MIN_FRAME = 48  # px, side of a crossed frame, at least: in a smaller one bows are not seen
+ROUND = 0.25  # of a crossed frame's side: the radius of its corners, at most
 MAX_BOW = 6.0  # px, of a crossed frame's side, at most; an O's are rounder
 BESIDE = 0.05  # of a ruled line's area: the character has more
 
@@ -105,7 +106,8 @@ def underline(mask):
 def crossed_frame(mask):
     """(h, w) bool ink -> (h, w) bool: a cell's frame that the character touches or crosses.
 
-    Four thin, straight lines that end at one another, with more between them than the bar of a B.
+    Four thin, straight lines that end at one another or at round corners, with more between them
+    than the bar of a B.
     """
     found = np.zeros_like(mask)
     x, y, w, h = box(mask)
@@ -137,10 +139,12 @@ def _frame_crossed(mask, w, h):
         inks.append(ink)
         pairs.append(stats[outer])
         bands.append([labels == k for k in outer])
-    # The box of each side must reach the two sides across it; most characters end here.
+    # The box of each side must reach the corners with the two sides across it, which may be round;
+    # most characters end here.
     for own, other in (pairs, pairs[::-1]):
         near, far = other[0, 1] + other[0, 3], other[1, 1]
-        if own[:, 0].max() > near or (own[:, 0] + own[:, 2]).min() < far:
+        corner = ROUND * (far - near)
+        if own[:, 0].max() > near + corner or (own[:, 0] + own[:, 2]).min() < far - corner:
             return None
     sides = [[_side(*one) for one in zip(band, pair)] for band, pair in zip(bands, pairs)]
     if None in sides[0] + sides[1]:
@@ -151,11 +155,12 @@ def _frame_crossed(mask, w, h):
     beyond = (np.array(ends) - np.array(places)[::-1, None]) * (-1, 1)
     side = min(bottom - top, right - left)
     down, across = (bottom - top) // 4, (right - left) // 4
+    near = max(2, side // 12)  # the middle of a round corner is no farther from a square one
     if not (
-        -0.06 * side < beyond.min()
+        -ROUND * side < beyond.min()
         and beyond.max() < 0.3 * side
         and all(
-            mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].any()
+            mask[y - near : y + near + 1, x - near : x + near + 1].any()
             for y in places[0]
             for x in places[1]
         )
@@ -169,8 +174,14 @@ def _frame_crossed(mask, w, h):
     frame = (mask > 0) & (
         level[0] & level[1] | (upright[0] & upright[1] | level[0].T & upright[0]).T
     )
-    rest = label_pieces((mask > 0) & ~frame)[1][1:]
-    return frame if rest[:, 3].max(initial=0) > FRAMED * side else None
+    labels, stats = label_pieces((mask > 0) & ~frame)
+    x, y, w, h, _ = stats.T
+    corner = ROUND * side
+    aside = (x + w < left + corner) | (x > right - corner)
+    corners = aside & ((y + h < top + corner) | (y > bottom - corner))
+    if h[1:][~corners[1:]].max(initial=0) <= FRAMED * side:
+        return None
+    return frame | of_pieces(labels, corners)
 
 
 def _side(band, stats):

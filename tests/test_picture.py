@@ -840,6 +840,23 @@ def test_a_cells_frame_is_dropped_where_the_character_crosses_it(character, over
     assert difference(image, reference(character)) < 0.3
 
 
+@pytest.mark.parametrize("character", ["2", "E", "K", "a", "g"])
+@pytest.mark.parametrize("over", [(0.1, 0, 0), (0, 0.1, 0), (0, 0, 0.1)])
+@pytest.mark.parametrize("radius", [15, 35])
+def test_a_crossed_frame_may_have_round_corners(character, over, radius):
+    """By so much of its height the character goes over the left, upper and lower side."""
+    coverage = place(draw(character, 160), 400, 400)
+    x, y, w, h = cv2.boundingRect(np.uint8(coverage > 0.5))
+    left, top, bottom = (round(160 * share) if share else -50 for share in over)
+    frame = np.zeros_like(coverage)
+    inner = x + left + radius, y + top + radius, x + w + 50 - radius, y + h - bottom - radius
+    cv2.rectangle(frame, inner[:2], inner[2:], 1, -1)
+    depth = cv2.distanceTransform(np.uint8(frame == 0), cv2.DIST_L2, 5)
+    frame = 0.8 * np.clip(2 - abs(depth - radius), 0, 1)
+    image = to_emnist(photograph(paint(np.maximum(coverage, frame)), noise=1))
+    assert difference(image, reference(character)) < 0.3
+
+
 @pytest.mark.parametrize(
     "strokes",
     [
