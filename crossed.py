@@ -16,7 +16,7 @@ from printed import FRAMED, LINE_ASPECT, LONG, teeth
 NEAR_ASPECT = 8  # the same in the part of a page around a character, whose strokes end in it
 FRAME_ASPECT = 12  # the same for each of a frame's four sides
 MIN_FRAME = 48  # px, side of a crossed frame, at least: in a smaller one bows are not seen
-ROUND = 0.25  # of a crossed frame's side: the radius of its corners, at most
+ROUND, SQUARE = 0.25, 0.06  # of a crossed frame's side: the radius of its corners, at most
 MAX_BOW = 6.0  # px, of a crossed frame's side, at most; an O's are rounder
 BESIDE = 0.05  # of a ruled line's area: the character has more
 
@@ -114,21 +114,50 @@ def crossed_frame(mask):
     if min(w, h) < MIN_FRAME:
         return found
     part = mask[y : y + h, x : x + w].view(np.uint8)
-    for axis, long in ((1, w), (0, h)):  # a long line at both ends? Half of all ink has none
+    for axis, long, ends in ((1, w, [-1]), (0, h, [1, -1])):  # long lines? Half of all ink has none
         counts = cv2.reduce(part, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-        ends = counts[: len(counts) // 3], counts[-(len(counts) // 3) :]
-        if min(some.max() for some in ends) < 0.35 * long:
+        if min(counts[::end][: len(counts) // 3].max() for end in ends) < 0.35 * long:
             return found
     pad = max(w, h) // FRAME_ASPECT + 4  # else _shallow takes ink at the edge for deeper than it is
     part = cv2.copyMakeBorder(part, *[pad] * 4, cv2.BORDER_CONSTANT)
-    frame = _frame_crossed(part, w, h)
+    frame = _frame_crossed(part, w, h, ROUND)
+    if frame is None:
+        frame = _comb_crossed(part, h, pad)
     if frame is not None:
         found[y : y + h, x : x + w] = frame[pad:-pad, pad:-pad]
     return found
 
 
-def _frame_crossed(mask, w, h):
-    """`crossed_frame` in (h', w') uint8 ink, whose box is w x h px and off the edges; or None."""
+def _comb_crossed(mask, h, pad):
+    """`_frame_crossed` of a cell that is open above, as a comb's: a line is drawn there first.
+
+    Args:
+        mask: (h', w') uint8 ink, whose box is `h` px high and `pad` px off the edges.
+    """
+    _, stats = _runs(np.ascontiguousarray(mask.T), h // 3)
+    if len(stats) < 3:
+        return None
+    first, last = stats[:, 1], stats[:, 1] + stats[:, 3]
+    sides = [1 + first[1:].argmin(), 1 + last[1:].argmax()]
+    left, right, tops = first[sides[0]], last[sides[1]], stats[sides, 0]
+    width, height = right - left - 4, pad + h - tops.max()  # runs are 4 px too deep
+    if np.ptp(tops) > 0.15 * height or min(width, height) < MIN_FRAME:
+        return None
+    above = tops.max() - pad
+    closed = mask[above:].copy()
+    closed[:pad] = 0
+    closed[pad : pad + 2, left + 2 : right - 2] = 1
+    frame = _frame_crossed(closed, width, height, SQUARE)
+    if frame is None:
+        return None
+    return np.vstack([np.zeros(mask[:above].shape, bool), frame & (mask[above:] > 0)])
+
+
+def _frame_crossed(mask, w, h, corner):
+    """`crossed_frame` in (h', w') uint8 ink, whose box is w x h px and off the edges; or None.
+
+    Its corners' radius is at most the share `corner` of its side.
+    """
     inks, pairs, bands = [], [], []
     for ink, long in ((mask, w), (mask.T, h)):
         ink = np.ascontiguousarray(ink)
@@ -143,10 +172,10 @@ def _frame_crossed(mask, w, h):
     # most characters end here.
     for own, other in (pairs, pairs[::-1]):
         near, far = other[0, 1] + other[0, 3], other[1, 1]
-        corner = ROUND * (far - near)
-        if own[:, 0].max() > near + corner or (own[:, 0] + own[:, 2]).min() < far - corner:
+        reach = corner * (far - near)
+        if own[:, 0].max() > near + reach or (own[:, 0] + own[:, 2]).min() < far - reach:
             return None
-    sides = [[_side(*one) for one in zip(band, pair)] for band, pair in zip(bands, pairs)]
+    sides = [[_side(*one, corner) for one in zip(band, pair)] for band, pair in zip(bands, pairs)]
     if None in sides[0] + sides[1]:
         return None
     # So must its middle line, or go a little beyond, as with a stroke along it.
@@ -155,9 +184,10 @@ def _frame_crossed(mask, w, h):
     beyond = (np.array(ends) - np.array(places)[::-1, None]) * (-1, 1)
     side = min(bottom - top, right - left)
     down, across = (bottom - top) // 4, (right - left) // 4
-    near = max(2, side // 12)  # the middle of a round corner is no farther from a square one
+    reach = corner * side
+    near = max(2, int(reach / 3))  # the middle of a round corner is no farther from a square one
     if not (
-        -ROUND * side < beyond.min()
+        -reach < beyond.min()
         and beyond.max() < 0.3 * side
         and all(
             mask[y - near : y + near + 1, x - near : x + near + 1].any()
@@ -176,23 +206,23 @@ def _frame_crossed(mask, w, h):
     )
     labels, stats = label_pieces((mask > 0) & ~frame)
     x, y, w, h, _ = stats.T
-    corner = ROUND * side
-    aside = (x + w < left + corner) | (x > right - corner)
-    corners = aside & ((y + h < top + corner) | (y > bottom - corner))
+    aside = (x + w < left + reach) | (x > right - reach)
+    corners = aside & ((y + h < top + reach) | (y > bottom - reach))
     if h[1:][~corners[1:]].max(initial=0) <= FRAMED * side:
         return None
     return frame | of_pieces(labels, corners)
 
 
-def _side(band, stats):
+def _side(band, stats, corner):
     """Middle row and thickness, px, of a level band, (h, w) bool, if it is a frame's side; or None.
 
-    Only its thinner columns count: a stroke may lie along the rest.
+    Only its thinner columns count: a stroke may lie along the rest. Round corners, with a radius of
+    the share `corner` of the side, bend its ends.
     """
     rows, columns = np.nonzero(band)
     depths = np.bincount(columns)
     deep = quantile(depths[stats[0] :], 0.2)
     rows, columns = (places[depths[columns] <= deep] for places in (rows, columns))
-    bow = np.polyfit(columns, rows, 2)[0] * (stats[2] / 2) ** 2
-    straight = FRAME_ASPECT * (deep - 4) < stats[2] and abs(bow) < MAX_BOW
+    bow = abs(np.polyfit(columns, rows, 2)[0]) * (stats[2] / 2) ** 2
+    straight = FRAME_ASPECT * (deep - 4) < stats[2] and bow < min(MAX_BOW, corner * stats[2] / 3)
     return (int(np.median(rows)), deep - 4) if straight else None

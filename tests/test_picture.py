@@ -857,6 +857,23 @@ def test_a_crossed_frame_may_have_round_corners(character, over, radius):
     assert difference(image, reference(character)) < 0.3
 
 
+@pytest.mark.parametrize("character", ["2", "E", "K"])
+@pytest.mark.parametrize("over", [(0.1, 0), (0, 0.1)])
+@pytest.mark.parametrize("teeth", [0.6, 1.2])
+def test_a_combs_cell_is_dropped_where_the_character_crosses_it(character, over, teeth):
+    """By so much of its height it goes over the right and lower side; so high are the teeth."""
+    coverage = place(draw(character, 160), 400, 400)
+    x, y, w, h = cv2.boundingRect(np.uint8(coverage > 0.5))
+    right, bottom = (round(160 * share) if share else -30 for share in over)
+    left, right, base = x - 30, x + w - right, y + h - bottom
+    top = base - round(160 * teeth)
+    lines = np.zeros_like(coverage)
+    ends = np.int32([(left, top), (left, base), (right, base), (right, top)])
+    cv2.polylines(lines, [ends], False, 0.8, 3)
+    image = to_emnist(photograph(paint(np.maximum(coverage, lines)), noise=1))
+    assert difference(image, reference(character)) < 0.3
+
+
 @pytest.mark.parametrize(
     "strokes",
     [
