@@ -18,6 +18,7 @@ FRAME_ASPECT = 12  # the same for each of a frame's four sides
 MIN_FRAME = 48  # px, side of a crossed frame, at least: in a smaller one bows are not seen
 ROUND, SQUARE = 0.25, 0.06  # of a crossed frame's side: the radius of its corners, at most
 MAX_BOW = 6.0  # px, of a crossed frame's side, at most; an O's are rounder
+DASHED = 12  # a ruled line's width is at least this many times the gaps between its dashes
 BESIDE = 0.05  # of a ruled line's area: the character has more
 
 
@@ -51,17 +52,28 @@ def _level_lines(mask, aspect=LINE_ASPECT):
     if not (mask[:, :3].any() and mask[:, -3:].any()):
         return found, bands, largest
     ink = np.ascontiguousarray(mask, np.uint8)
-    labels, stats = _runs(ink, max(3, width // 4))
-    for k in range(1, len(stats)):
-        if stats[k, 2] > 0.97 * width:
-            line = labels == k  # with any stroke that lies along it
-            thick = np.median(np.count_nonzero(line, axis=0)) - 4
-            if aspect * thick < width:
-                thin = line & _shallow(ink, thick)
-                largest = max(largest, np.count_nonzero(thin))
-                found |= thin
-                bands |= line
+    for dashed in (False, True):  # dashes are sought beside other lines alone
+        some = _dashes_joined(ink, width / aspect / 2) if dashed else ink
+        labels, stats = _runs(some, max(3, width // 4))
+        for k in range(1, len(stats)):
+            if stats[k, 2] > 0.97 * width:
+                line = labels == k  # with any stroke that lies along it
+                thick = np.median(np.count_nonzero(line, axis=0)) - 4
+                if aspect * thick < width:
+                    thin = line & _shallow(ink, thick)
+                    largest = max(largest, np.count_nonzero(thin))
+                    found |= thin
+                    bands |= line
+        if not found.any():
+            break
     return found, bands, largest
+
+
+def _dashes_joined(ink, thick):
+    """(h, w) uint8 ink with the gaps closed between level dashes of up to about `thick` px."""
+    gap = max(1, ink.shape[1] // DASHED)
+    dashes = _shallow(ink, thick).view(np.uint8)
+    return ink | cv2.morphologyEx(dashes, cv2.MORPH_CLOSE, np.ones((1, gap)))
 
 
 def _runs(ink, least):
@@ -98,7 +110,7 @@ def underline(mask):
     (left, top), (right, bottom) = extent(stats, kept)
     side = max(right - left, bottom - top)
     long = w > LONG * side and min(left, w - right) > 0.1 * side
-    if (long or beside.any()) and np.flatnonzero(thin.any(axis=1)).mean() > (top + bottom) / 2:
+    if (long or beside.any()) and np.flatnonzero(thin.any(axis=1)).max() > (top + bottom) / 2:
         found[:, x : x + w] = thin
     return found
 

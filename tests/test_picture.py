@@ -502,6 +502,21 @@ def test_ruled_lines_of_a_note_app_are_no_bars(character, pitch, first):
     assert difference(image, reference(character, 2)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["2", "5", "8", "E", "K", "a", "g"])
+@pytest.mark.parametrize(("thick", "higher"), [(2, 0), (4, 3)])
+def test_the_three_lines_of_a_worksheet_are_left_out(character, thick, higher):
+    """The middle one is dashed; they end 80 px beyond the character, which stands on the lowest."""
+    coverage = place(draw(character, 150, 2.2), 300, 400)
+    x, y, w, h = cv2.boundingRect(np.uint8(coverage > 0.5))
+    page, left, right = np.full((300, 400, 3), 235, np.float32), x - 80, x + w + 80
+    for row in (y, y + h - higher):
+        page[row : row + thick, left:right] = 70
+    for start in range(left, right, 16):
+        page[y + h // 2 :, start : start + 8][:thick] = 70
+    page = page * (1 - coverage[..., None]) + 40 * coverage[..., None]
+    assert difference(to_emnist(photograph(page, noise=1)), reference(character, 2.2)) < 0.25
+
+
 @pytest.mark.parametrize("character", ["2", "H", "a", "E"])
 @pytest.mark.parametrize("above", [10, 25, 45])
 @pytest.mark.parametrize("squared", [False, True])
