@@ -69,11 +69,10 @@ def _find_once(picture):
     sheet = _sheet(work) if scale < SMALL else None
     found = None if sheet is None else _on_sheet(work, scale, spotless, sheet)
     if found is None:
-        sheet, margin = None, margin_of(picture)
-        if margin is not None:
-            picture = cv2.copyMakeBorder(picture, *margin)
-            work, scale, spotless = _rescaled(picture)
-        found = _find_ink(work, scale, spotless)
+        margin = margin_of(picture)
+        if margin is not None:  # the edges of a sheet may be seen now too
+            return _find_once(cv2.copyMakeBorder(picture, *margin))
+        sheet, found = None, _find_ink(work, scale, spotless)
     if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
         return _look_closer(picture, *found, sheet)
     return found

@@ -21,7 +21,9 @@ EVEN = 0.6  # share of a note's area within a quarter of its median level; a lam
 STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
 SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
 TWO_LEVELS = 0.55  # share of a glyph cut out closely that is like its paper or its ink, at least
-LESSER_LEVEL = 0.1  # share that each of the two has, at least
+LESSER_LEVEL, GREATER_LEVEL = 0.1, 0.8  # share that each of the two has, at least and at most
+RIM_LEVEL = 1.2  # times as much of the rim as the ink's level has is the paper's, at least
+UNCUT = 0.25  # of the ink of such a glyph: more is in pieces that touch a side
 WIDE = 0.05  # of the longer side: the strokes of such a glyph are wider, ruled lines are not
 COLOURED = 70.0  # grey levels between a highlighter's lightest and darkest channel, at least
 MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink
@@ -83,7 +85,8 @@ def margin_of(picture):
     """The paper to add around a glyph cut out closely, in which there may be more ink than paper.
 
     Added only where most pixels have one of two levels, on the rim too, which has clearly more of
-    the paper's; the other touches all four sides, in strokes wider than ruled lines. The green
+    the paper's; the other touches all four sides, in strokes wider than ruled lines, and nearly all
+    of it does: what a desk or a frame at the sides leaves free is a whole character. The green
     channel stands for all.
 
     Args:
@@ -98,7 +101,7 @@ def margin_of(picture):
     levels = [quantile(some.ravel(), share) for share in (0.02, 0.98)]
     around = (levels[1] - levels[0]) / 4
     shares = [np.count_nonzero(abs(some - level) < around) / some.size for level in levels]
-    if sum(shares) < TWO_LEVELS or min(shares) < LESSER_LEVEL or max(shares) > 0.8:
+    if sum(shares) < TWO_LEVELS or min(shares) < LESSER_LEVEL or max(shares) > GREATER_LEVEL:
         return None
     rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     parts = [abs(rim[:, 1] - level) < around for level in levels]
@@ -108,13 +111,21 @@ def margin_of(picture):
     sides = picture[:deep], picture[-deep:], picture[:, :deep], picture[:, -deep:]
     if (
         sum(counts) < TWO_LEVELS * len(rim)
-        or counts[paper] < 1.2 * counts[1 - paper]
+        or counts[paper] < RIM_LEVEL * counts[1 - paper]
         or not all((abs(side[..., 1] - levels[paper]) > around).any() for side in sides)
         or not _wide(abs(some - levels[paper]) > 2 * around)
+        or _uncut(abs(some - levels[paper]) > around, -(-deep // step)) > UNCUT
     ):
         return None
     colour = np.median(rim[parts[paper]], axis=0).tolist()
     return *[max(2, max(height, width) // 20)] * 4, cv2.BORDER_CONSTANT, None, colour
+
+
+def _uncut(ink, deep):
+    """The share of ink, (h, w) bool, in pieces that are more than `deep` px off every edge."""
+    x, y, w, h, area = label_pieces(ink)[1][1:].T
+    gaps = np.minimum(np.minimum(x, ink.shape[1] - x - w), np.minimum(y, ink.shape[0] - y - h))
+    return area[gaps > deep].sum() / area.sum()
 
 
 def _wide(strokes):
