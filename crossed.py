@@ -1,6 +1,6 @@
 """What is printed where the character touches or crosses it: ruled lines, a cell's frame.
 
-    not_the_character = lines(mask) | underline(mask) | crossed_frame(mask)
+    not_the_character = lines(mask, LINE_ASPECT) | underline(mask) | crossed_frame(mask)
 
 These are parts of the character's pieces; printed.py finds whole pieces. All are told by their
 place, straightness and thickness. The numbers were chosen on glyphs drawn on simulated paper.
@@ -22,10 +22,11 @@ DASHED = 12  # a ruled line's width is at least this many times the gaps between
 BESIDE = 0.05  # of a ruled line's area: the character has more
 
 
-def lines(mask, aspect=LINE_ASPECT):
+def lines(mask, aspect):
     """(h, w) bool ink -> (h, w) bool: ruled lines in it, from edge to edge, level or upright.
 
-    Where a stroke crosses a line, the ink is deeper than the line is thick: it is kept.
+    A line's width is at least `aspect` times its thickness. Where a stroke crosses it, the ink is
+    deeper than the line is thick: it is kept.
     """
     found, level, largest = _level_lines(mask, aspect)
     others, upright, another = _level_lines(mask.T, aspect)
@@ -42,30 +43,35 @@ def lines(mask, aspect=LINE_ASPECT):
     return found if left.max(initial=0) > BESIDE * max(largest, another) else np.zeros_like(found)
 
 
-def _level_lines(mask, aspect=LINE_ASPECT):
+def _level_lines(mask, aspect):
     """The level ruled lines in (h, w) bool ink, from side to side.
 
     Returns: (h, w) bool, the lines; the same with the strokes along them; the largest one's area.
     """
-    found, bands, largest = np.zeros_like(mask), np.zeros_like(mask), 0
-    width = mask.shape[1]
     if not (mask[:, :3].any() and mask[:, -3:].any()):
-        return found, bands, largest
+        return np.zeros_like(mask), np.zeros_like(mask), 0
     ink = np.ascontiguousarray(mask, np.uint8)
-    for dashed in (False, True):  # dashes are sought beside other lines alone
-        some = _dashes_joined(ink, width / aspect / 2) if dashed else ink
-        labels, stats = _runs(some, max(3, width // 4))
-        for k in range(1, len(stats)):
-            if stats[k, 2] > 0.97 * width:
-                line = labels == k  # with any stroke that lies along it
-                thick = np.median(np.count_nonzero(line, axis=0)) - 4
-                if aspect * thick < width:
-                    thin = line & _shallow(ink, thick)
-                    largest = max(largest, np.count_nonzero(thin))
-                    found |= thin
-                    bands |= line
-        if not found.any():
-            break
+    found, bands, largest = _lines_along(ink, ink, aspect)
+    if found.any():  # dashes are sought beside other lines alone
+        joined = _dashes_joined(ink, mask.shape[1] / aspect / 2)
+        dashed, more, another = _lines_along(joined, ink, aspect)
+        found, bands, largest = found | dashed, bands | more, max(largest, another)
+    return found, bands, largest
+
+
+def _lines_along(joined, ink, aspect):
+    """`_level_lines` in (h, w) uint8 ink, where what is `joined` runs from side to side."""
+    found, bands, largest = np.zeros(ink.shape, bool), np.zeros(ink.shape, bool), 0
+    width = ink.shape[1]
+    labels, stats = _runs(joined, max(3, width // 4))
+    for k in 1 + np.flatnonzero(stats[1:, 2] > 0.97 * width):
+        line = labels == k  # with any stroke that lies along it
+        thick = np.median(np.count_nonzero(line, axis=0)) - 4
+        if aspect * thick < width:
+            thin = line & _shallow(ink, thick)
+            largest = max(largest, np.count_nonzero(thin))
+            found |= thin
+            bands |= line
     return found, bands, largest
 
 
@@ -100,7 +106,7 @@ def underline(mask):
     counts = np.count_nonzero(ends, axis=0)  # where there are teeth, more
     if 2 * w < h or w < 25 or counts.min() == 0 or LINE_ASPECT * np.median(counts) > 2 * w:
         return found
-    thin = _level_lines(part)[0]
+    thin = _level_lines(part, LINE_ASPECT)[0]
     labels, stats = label_pieces(part & ~thin)
     beside = teeth(stats)
     kept = ~beside & (stats[:, 4] > SPECK_AREA * stats[1:, 4].max(initial=1))
@@ -118,8 +124,8 @@ def underline(mask):
 def crossed_frame(mask):
     """(h, w) bool ink -> (h, w) bool: a cell's frame that the character touches or crosses.
 
-    Four thin, straight lines that end at one another or at round corners, with more between them
-    than the bar of a B.
+    Four thin, straight lines that end at one another or at round corners, or three where a comb is
+    open above, with more between them than the bar of a B.
     """
     found = np.zeros_like(mask)
     x, y, w, h = box(mask)
@@ -162,6 +168,8 @@ def _comb_crossed(mask, h, pad):
     frame = _frame_crossed(closed, width, height, SQUARE)
     if frame is None:
         return None
+    # Between the teeth the base alone is printed: above it is the character, and the line drawn.
+    frame[: pad + height // 2, left + stats[sides[0], 3] : stats[sides[1], 1]] = False
     return np.vstack([np.zeros(mask[:above].shape, bool), frame & (mask[above:] > 0)])
 
 

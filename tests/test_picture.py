@@ -889,6 +889,24 @@ def test_a_combs_cell_is_dropped_where_the_character_crosses_it(character, over,
     assert difference(image, reference(character)) < 0.3
 
 
+@pytest.mark.parametrize("character", ["2", "E", "H", "K", "a"])
+@pytest.mark.parametrize("teeth", [0.4, 0.6, 0.8])
+def test_a_combs_cell_leaves_no_cut_in_a_character_that_is_taller(character, teeth):
+    """Between the ends of its teeth, which are so high, nothing is printed."""
+    coverage = place(draw(character, 200), 400, 400)
+    x, y, w, h = cv2.boundingRect(np.uint8(coverage > 0.5))
+    left, right, base = x - 40, x + w + 40, y + h + 25
+    top = base - round(200 * teeth)
+    lines = np.zeros_like(coverage)
+    ends = np.int32([(left, top), (left, base), (right, base), (right, top)])
+    cv2.polylines(lines, [ends], False, 0.8, 4)
+    in_a_cell, alone = (
+        to_emnist(photograph(paint(some), noise=1))
+        for some in (np.maximum(coverage, lines), coverage)
+    )
+    assert difference(in_a_cell, alone) < 0.01
+
+
 @pytest.mark.parametrize(
     "strokes",
     [
@@ -929,6 +947,21 @@ def test_a_sheet_on_a_desk(corners, desk, character):
     page = np.float32((225, 230, 235)) * (1 - ink) + 70 * ink
     picture = photograph(page * sheet[..., None] + np.float32(desk) * (1 - sheet[..., None]))
     assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize(("paper", "ink", "edge"), [(205, 105, 125), (160, 112, 122)])
+@pytest.mark.parametrize("thick", [4, 7])
+def test_what_is_as_dark_along_the_edges_is_no_ink_that_they_cut_off(
+    character, paper, ink, edge, thick
+):
+    """A cell cut out along its frame; a sheet, beside which a little of the desk is seen."""
+    sheet = np.zeros((380, 380), np.float32)
+    sheet[thick:-thick, thick:-thick] = 1
+    sheet = cv2.GaussianBlur(sheet, (0, 0), 1)[..., None]
+    page = paint(place(draw(character, 228, 4), 380, 380), (ink,) * 3, (paper,) * 3)
+    image = to_emnist(photograph(page * sheet + edge * (1 - sheet), noise=3))
+    assert difference(image, reference(character, 4)) < TOLERANCE
 
 
 @pytest.mark.parametrize("colour", [(160, 220, 200), (230, 230, 150), (200, 150, 235)])
