@@ -21,6 +21,7 @@ try:
         import keras
         import tensorflow as tf
 
+        import batching
         import calibration
         import data
         import devices
@@ -248,13 +249,13 @@ def _fit(network, loaded, recorder, epochs, device_count):
     """Trains epoch by epoch, from where the recorder's state stands."""
     state, settings = recorder.state, recorder.state.settings
     steps, batch_size = settings["steps_per_epoch"], settings["batch_size"]
-    validation = data.validation_batches(
+    validation = batching.validation_batches(
         loaded.validation, batch_size, device_count, machines.share()
     )
     first_step = tf.Variable(0, dtype=tf.int64)
     passes = epochs * steps * batch_size / len(loaded.train[1])
     augmentation = recipe.augmentation(AUGMENTATION, passes, FULL_AUGMENTATION)
-    batches = data.training_batches(
+    batches = batching.training_batches(
         loaded.train, batch_size, settings["seed"], first_step, augmentation, machines.share()
     )
 
@@ -328,7 +329,7 @@ def _test(network, loaded, recorder):
 
 def _predictions(network, loaded, part):
     """Probabilities (n, classes) for all images of a part, and its labels (n,)."""
-    probabilities = devices.predict(network, data.evaluation_batches(part, 256))
+    probabilities = devices.predict(network, batching.evaluation_batches(part, 256))
     used = [bool(character) for character in loaded.characters]  # the others are never an answer
     return probabilities * used, part[1]
 
@@ -390,9 +391,8 @@ def _parser():
     group = parser.add_argument_group("network")
     text = f"{', '.join(MODELS)} (default: {MODEL})"
     group.add_argument("--model", choices=MODELS, default=MODEL, metavar="NAME", help=text)
-    add(
-        group, "--dropout", _number(float, 0, 1, open_end=True), DROPOUT, "SHARE", "of hidden units"
-    )
+    share = _number(float, 0, 1, open_end=True)
+    add(group, "--dropout", share, DROPOUT, "SHARE", "of hidden units")
     text = "begin with this .weights.h5 file, not at random"
     add(group, "--weights", Path, None, "FILE", text)
 

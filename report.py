@@ -20,8 +20,8 @@ import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
+import batching
 import charts
-import data
 import devices
 import scores
 from quiet import tell
@@ -155,7 +155,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
     @_guarded
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
-        batches = data.evaluation_batches(
+        batches = batching.evaluation_batches(
             (self.images, self.labels), self.state.settings["batch_size"]
         )
         probabilities = devices.predict(self.model, batches)

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from conftest import CLASSES, ROOT, TEST_PER_CLASS, TRAIN_PER_CLASS, emnist_examples
 
+import batching
 import data
 from augmentation import augment
 from model import CHARACTERS
@@ -345,7 +346,7 @@ def test_other_images_or_labels_have_another_fingerprint(emnist):
 def test_each_pass_takes_every_image_once_in_another_order(emnist):
     count = 30
     part = np.arange(count, dtype=np.uint8).repeat(784).reshape(-1, 28, 28, 1), np.arange(count)
-    batches = data.training_batches(part, 8, seed=3, first_step=0).take(15)
+    batches = batching.training_batches(part, 8, seed=3, first_step=0).take(15)
     order = np.concatenate([labels for _, labels in batches.as_numpy_iterator()])
     passes = order.reshape(4, count)
     for one in passes:
@@ -358,7 +359,7 @@ def test_what_a_step_holds_depends_on_seed_and_step_alone(emnist):
     changes |= {"blur": 1, "contrast": 0.3}
 
     def batches(seed, first, last):
-        some = data.training_batches(emnist.train, 16, seed, first, changes)
+        some = batching.training_batches(emnist.train, 16, seed, first, changes)
         return list(some.take(last - first).as_numpy_iterator())
 
     whole, tail = batches(5, 0, 60), batches(5, 57, 60)
@@ -370,11 +371,11 @@ def test_what_a_step_holds_depends_on_seed_and_step_alone(emnist):
 
 def test_a_variable_first_step_is_looked_at_when_an_iteration_begins(emnist):
     first_step = tf.Variable(0, dtype=tf.int64)
-    batches = data.training_batches(emnist.train, 16, 5, first_step).take(1)
+    batches = batching.training_batches(emnist.train, 16, 5, first_step).take(1)
     at_0 = next(iter(batches))[1]
     first_step.assign(7)
     at_7 = next(iter(batches))[1]
-    expected = data.training_batches(emnist.train, 16, 5, 7).take(1)
+    expected = batching.training_batches(emnist.train, 16, 5, 7).take(1)
     np.testing.assert_array_equal(at_7, next(iter(expected))[1])
     assert not np.array_equal(at_0, at_7)
 
@@ -382,14 +383,14 @@ def test_a_variable_first_step_is_looked_at_when_an_iteration_begins(emnist):
 def test_images_stay_with_their_labels(emnist, monkeypatch):
     monkeypatch.setattr(data, "READ_BATCH", 100)  # in parts, as a larger set is held
     known = {image.tobytes(): label for image, label in zip(*emnist.train)}
-    batches = data.training_batches(emnist.train, 32, seed=1, first_step=0).take(20)
+    batches = batching.training_batches(emnist.train, 32, seed=1, first_step=0).take(20)
     for images, labels in batches.as_numpy_iterator():
         for image, label in zip(images, labels):
             assert known[np.rint(image * 255).astype(np.uint8).tobytes()] == label
 
 
 def test_evaluation_takes_every_image_once_in_order(emnist):
-    batches = list(data.evaluation_batches(emnist.test, 50).as_numpy_iterator())
+    batches = list(batching.evaluation_batches(emnist.test, 50).as_numpy_iterator())
     images = np.concatenate([images for images, _ in batches])
     assert images.dtype == np.float32 and images.max() == 1.0 and images.min() == 0.0
     np.testing.assert_array_equal(np.rint(images * 255).astype(np.uint8), emnist.test[0])

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, newest_state
 
-import data
+import batching
 import devices
 import machines
 import mytrain
@@ -360,9 +360,9 @@ def test_machines_look_at_each_others_signals_within_twenty_steps(monkeypatch, a
 def test_shares_of_a_batch_are_its_rows():
     generator = np.random.default_rng(1)
     part = generator.integers(0, 255, (100, 28, 28, 1)).astype(np.uint8), np.arange(100)
-    whole = next(iter(data.training_batches(part, 24, 5, 3, mytrain.AUGMENTATION)))
+    whole = next(iter(batching.training_batches(part, 24, 5, 3, mytrain.AUGMENTATION)))
     shares = [
-        next(iter(data.training_batches(part, 24, 5, 3, mytrain.AUGMENTATION, share=(k, 3))))
+        next(iter(batching.training_batches(part, 24, 5, 3, mytrain.AUGMENTATION, share=(k, 3))))
         for k in range(3)
     ]
     images, labels = (np.concatenate([share[i] for share in shares]) for i in range(2))
@@ -375,7 +375,7 @@ def test_validation_for_several_devices_counts_every_image_once():
     labels = np.arange(37)
     seen, weighed, loss = [], [], 0.0
     for number in range(2):
-        batches = data.validation_batches((images, labels), 16, 2, share=(number, 2))
+        batches = batching.validation_batches((images, labels), 16, 2, share=(number, 2))
         for some, some_labels, weights in batches.as_numpy_iterator():
             assert len(some) == 8
             np.testing.assert_allclose(some.ravel() * 255, some_labels, atol=1e-5)

@@ -26,6 +26,7 @@ import tensorflow as tf
 from conftest import ROOT
 from test_data import IMAGE_AND_CLASS, numbered, stored
 
+import batching
 import calibration
 import devices
 import mytrain
@@ -119,7 +120,7 @@ def best_score(folder, emnist_dir):
     """Accuracy of a run's best weights on the test images."""
     loaded = mytrain.data.load("emnist", emnist_dir)
     network = best_network(folder)
-    batches = mytrain.data.evaluation_batches(loaded.test, 32)
+    batches = batching.evaluation_batches(loaded.test, 32)
     return network.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
 
 
@@ -140,9 +141,7 @@ def whole_run(emnist_dir, tmp_path_factory):
     trained, shown = [], []
     mytrain.MODELS["LeNet"]()  # layers of later networks get higher numbers
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            mytrain.data, "training_batches", noting(mytrain.data.training_batches, trained)
-        )
+        patched.setattr(batching, "training_batches", noting(batching.training_batches, trained))
         patched.setattr(report.charts, "gallery", noting(report.charts.gallery, shown))
         assert mytrain.train(**settings(emnist_dir, folder)) == 0
     return SimpleNamespace(folder=folder, trained=trained, shown=shown)

@@ -23,6 +23,7 @@ import numpy as np
 from validate import outputs_of
 
 import augmentation
+import batching
 import data
 import resume
 import weights
@@ -81,7 +82,7 @@ def main():
     outputs = outputs_of(loaded, about["characters"])
     renormalise(network, loaded.train[0], about["settings"]["recipe"][0])
 
-    raw = network.predict(data.evaluation_batches(loaded.validation, 256), verbose=0)
+    raw = network.predict(batching.evaluation_batches(loaded.validation, 256), verbose=0)
     labels = outputs[loaded.validation[1]]
     about |= {
         "mean_of": [

@@ -130,6 +130,7 @@ def one_pass(folder, steps):
     """What a child does: prints images/s of the pipeline, its seconds, images/s of the model."""
     import steps as training
 
+    import batching
     import data
     import devices
     import mytrain
@@ -137,7 +138,7 @@ def one_pass(folder, steps):
     train = data.load("emnist", folder / "data").train
     size = mytrain.BATCH_SIZE
     steps = min(steps or sys.maxsize, len(train[1]) // size)
-    batches = data.training_batches(train, size, mytrain.SEED, 0, mytrain.AUGMENTATION)
+    batches = batching.training_batches(train, size, mytrain.SEED, 0, mytrain.AUGMENTATION)
     iterator = iter(batches)
     next(iterator)
     began = time.perf_counter()

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
+import batching
 import data
 import scores
 import weights
@@ -55,7 +56,7 @@ def main():
     network = weights.load_network(options.weights, as_trained)
     loaded = data.load(options.dataset, options.data_dir)
     outputs, characters = outputs_of(loaded, about["characters"]), np.array(about["characters"])
-    batches = data.evaluation_batches(loaded.validation, 256)
+    batches = batching.evaluation_batches(loaded.validation, 256)
     raw, labels = network.predict(batches, verbose=0), outputs[loaded.validation[1]]
     right = raw.argmax(axis=1) == labels
     print(f"{len(labels)} validation images of {loaded.name}")
