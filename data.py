@@ -137,11 +137,9 @@ def _prepare(name, data_dir):
             f"{data_dir} (--dataset, --data_dir); a name has small letters, digits and _ alone"
         ) from None
     except (ParseError, JSONDecodeError, OSError) as error:
-        reason, folder = str(error).splitlines()[0], re.split("[/:]", name)[0]
-        raise DataError(
-            f"{name}: the description of the prepared data is damaged: {reason}\n"
-            f"  Remove {data_dir / folder} and start again: it is prepared anew; or make it again."
-        ) from error
+        reason, folder = str(error).splitlines()[0], data_dir / re.split("[/:]", name)[0]
+        told = f"the description of the prepared data is damaged: {reason}"
+        raise DataError(f"{name}: {_not_read(error, told, folder)}") from error
     except ImportError as error:  # another community's datasets
         raise DataError(f"{name}: needs what is not installed: {error}") from error
     except (ValueError, TypeError, AssertionError) as error:
@@ -225,7 +223,7 @@ def _read(info, split, transposed):
         some_images = _decoded(some_images, decode)
         return upright(some_images) if transposed else some_images, some_labels
 
-    end = 0
+    end, damaged = 0, f"the prepared data is damaged, split {split}"
     try:
         batches = _records(info, split).batch(READ_BATCH)
         batches = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -236,9 +234,11 @@ def _read(info, split, transposed):
         kind = info.file_format.value
         raise DataError(f"{info.full_name}: its files are {kind}: prepare it as tfrecord") from None
     except (tf.errors.OpError, OSError, ValueError) as error:
-        raise DataError(_damaged(info, split, str(error).strip().splitlines()[0])) from error
+        told = f"{damaged}: {str(error).strip().splitlines()[0]}"
+        raise DataError(f"{info.full_name}: {_not_read(error, told, info.data_dir)}") from error
     if end != count:
-        raise DataError(_damaged(info, split, f"{end} of {count} images"))
+        told = f"{damaged}: {end} of {count} images"
+        raise DataError(f"{info.full_name}: {_not_read(None, told, info.data_dir)}")
     if labels.min() < 0:  # TFDS's way to say that there are none
         part = split.split("[")[0]
         raise DataError(f"{info.full_name}: split {part} has images without labels; leave it out")
@@ -283,8 +283,16 @@ def _records(info, split):
     )
 
 
-def _damaged(info, split, reason):
-    return (
-        f"{info.full_name}: the prepared data is damaged, split {split}: {reason}\n"
-        f"  Remove {info.data_dir} and start again: it is prepared anew; or make it again."
-    )
+def _not_read(error, told, folder):
+    """What to say, and to do, where prepared data could not be read.
+
+    Args:
+        error: what was raised, by whatever TFDS wrapped in it; or None.
+        told: what is wrong, unless reading was not permitted.
+        folder: where the data is.
+    """
+    while error:
+        if isinstance(error, PermissionError | tf.errors.PermissionDeniedError):
+            return f"not permitted to read {folder}: ask its owner, or name another --data_dir"
+        error = error.__cause__
+    return f"{told}\n  Remove {folder} and start again: it is prepared anew; or make it again."

@@ -324,6 +324,26 @@ def test_a_missing_description_of_the_data_is_named(tmp_path):
         data.load("my_letters", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "refusal"),
+    [
+        ("tfds.builder", PermissionError(13, "Permission denied")),
+        ("_records", tf.errors.PermissionDeniedError(None, None, "train; Permission denied")),
+    ],
+)
+def test_data_of_another_user_s_is_not_called_damaged(name, refusal, tmp_path, monkeypatch):
+    """The refusal is made up: whoever runs the tests may be allowed to read everything."""
+    stored(tmp_path, IMAGE_AND_CLASS, numbered)
+
+    def refused(*args, **kwargs):
+        raise OSError("could not be read") from refusal
+
+    monkeypatch.setattr(f"data.{name}", refused)
+    with pytest.raises(data.DataError, match="not permitted to read .*my_letters") as told:
+        data.load("my_letters", tmp_path)
+    assert "Remove" not in str(told.value) and "\n" not in str(told.value)
+
+
 def test_images_of_another_size_are_refused_before_they_are_downloaded(tmp_path):
     with pytest.raises(data.DataError, match=r"^cifar10: its images are \(32, 32, 3\)"):
         data.load("cifar10", tmp_path)
