@@ -320,6 +320,8 @@ def check_settings(folder, state, settings, epochs):
     if epochs < state.epochs:  # more are welcome
         pairs.append(("epochs", state.epochs, epochs))
     for name, then, now in pairs:
+        if name == "dataset" and now.replace(":", "/") == state.settings.get("data"):
+            continue  # the same set, named in full: its newest version may be another by now
         if then != now:
             keep = f"go on with {then}"
             if name == "weights":

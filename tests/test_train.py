@@ -295,6 +295,12 @@ def test_other_settings_are_refused_with_both_values(copy, emnist_dir, name, val
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("name", ["emnist/byclass/3.1.0", "emnist/byclass:3.1.0"])
+def test_a_set_may_be_named_in_full_to_go_on_with_its_version(copy, emnist_dir, capsys, name):
+    assert mytrain.train(**settings(emnist_dir, copy, dataset=name)) == 0
+    assert "Finished: 2 epochs" in capsys.readouterr().out
+
+
 def test_other_images_under_the_same_name_are_refused(copy, emnist_dir, monkeypatch):
     load = mytrain.data.load
 
