@@ -28,7 +28,7 @@ from pieces import (
     of_pieces,
     over,
 )
-from printed import LINE_ASPECT, cell, dots, row_at_edge, text
+from printed import LINE_ASPECT, cell, dividers, dots, row_at_edge, text
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
@@ -126,6 +126,8 @@ def _artefacts(strength, labels, stats, level, weakest):
     if lined.any():  # a thin piece from edge to edge may be a line and a character on it
         parts, stats_of_parts = label_pieces((labels > 0) & ~lined)
         artefacts |= of_pieces(parts, edge_artefacts(parts, stats_of_parts))
+        between, stats_between = label_pieces(faint & ~lined)
+        artefacts |= of_pieces(between, dividers(stats_between, lined))
         edges &= (stats[:, 2:4] > THIN * np.array(labels.shape[::-1])).all(axis=1)
     artefacts |= of_pieces(labels, edges)
     if min(box(faint)[2:]) > FRAME_SHARE * min(faint.shape):

@@ -15,6 +15,7 @@ from pieces import SPECK_AREA, cut_by_edges, extent, of_pieces, over
 LINE_ASPECT = 20  # a ruled line's length is at least this many times its thickness
 FRAMED = 0.25  # of a frame's shorter side: what is in it is higher; the bar of an E is not
 RINGED = 0.4  # of a ring's height: the longer side of a character in it is more
+SHORTEST = 12  # px, of a line between two cells
 MAX_CELLS = 6  # of a form's cells, how many are looked at for one with a character: the widest
 LONG = 1.2  # of a character's longer side: a line to write on is longer
 DOT = 0.15  # of the largest piece's area: a printed dot has less
@@ -136,6 +137,30 @@ def teeth(stats):
     # An N's or an M's strokes are as high as the rest, near it, or both.
     level = max(abs(top - ends[0][0]), abs(bottom - ends[1][0])) < 0.15 * tall
     found[pair] = bottom - top > 0.5 * tall and gap > 0.1 * tall and not level
+    return found
+
+
+def dividers(stats, lined):
+    """(n,) bool: two or more thin pieces from one ruled line to another: a row's or column's cells.
+
+    Args:
+        stats: of the pieces beside the lines, from `label_pieces`.
+        lined: (h, w) bool, the lines.
+    """
+    found = np.zeros(len(stats), bool)
+    for axis, near in ((1, lined), (0, lined.T)):  # upright in a row of cells, level in a column
+        first, across = stats[:, axis], stats[:, 1 - axis]
+        long, thick = stats[:, 2 + axis], stats[:, 3 - axis]
+        thin = (thick < long / 5) & (long > SHORTEST)
+        thin[0] = False
+        for k in np.flatnonzero(thin):  # where it meets them, a part of them is its own
+            beside = near[:, max(0, across[k] - 3) : across[k] + thick[k] + 3].any(axis=1)
+            ends = first[k], first[k] + long[k]
+            thin[k] = all(beside[max(0, end - 3) : end + 3].any() for end in ends)
+        rest = ~thin & ~found
+        rest[0] = False
+        if np.count_nonzero(thin) > 1 and long[rest].max(initial=0) > FRAMED * long[thin].min():
+            found |= thin
     return found
 
 

@@ -890,6 +890,24 @@ def test_a_combs_cell_is_dropped_where_the_character_crosses_it(character, over,
 
 
 @pytest.mark.parametrize("character", ["2", "E", "H", "K", "a"])
+@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("colour", [(150, 170, 150), (200, 160, 110)])
+def test_the_lines_between_a_row_s_or_a_column_s_cells_are_dropped(character, column, colour):
+    """They are paler than a character that is near one of them, and would count as weak ink."""
+    side = 400
+    lines = np.zeros((side, side), np.float32)
+    for at in (70, 290):
+        lines[at : at + 3] = 1
+    for at in (130, 270):
+        lines[70:293, at : at + 3] = 1
+    lines = lines.T if column else lines
+    ink = place(draw(character, 100), side, side, *((138, 150) if column else (150, 138)))
+    page = paint(lines, ink=colour, paper=(240, 245, 240)) * (1 - ink[..., None])
+    image, notes = convert(flat(page + np.float32((40, 40, 40)) * ink[..., None]))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
+@pytest.mark.parametrize("character", ["2", "E", "H", "K", "a"])
 @pytest.mark.parametrize("teeth", [0.4, 0.6, 0.8])
 def test_a_combs_cell_leaves_no_cut_in_a_character_that_is_taller(character, teeth):
     """Between the ends of its teeth, which are so high, nothing is printed."""
