@@ -59,19 +59,25 @@ def find_ink(picture):
 
 def _find_once(picture):
     """`find_ink`, of the picture as it is."""
-    work, scale, spotless = _rescaled(picture)
+    rescaled = work, scale, spotless = _rescaled(picture)
     if spotless and scale < 1:
         canvas = find_canvas(cv2.extractChannel(work, 1))
         if canvas is not None:
             left, top, right, bottom = (round(n / scale) for n in canvas)
             picture = picture[top:bottom, left:right]
-            work, scale, spotless = _rescaled(picture)
+            rescaled = _rescaled(picture)
+    return _find_on_paper(picture, *rescaled)
+
+
+def _find_on_paper(picture, work, scale, spotless):
+    """`find_ink`, of a picture without an app's bars; the rest is from `_rescaled`."""
     sheet = _sheet(work) if scale < SMALL else None
     found = None if sheet is None else _on_sheet(work, scale, spotless, sheet)
     if found is None:
         margin = margin_of(picture)
-        if margin is not None:  # the edges of a sheet may be seen now too
-            return _find_once(cv2.copyMakeBorder(picture, *margin))
+        if margin is not None:  # once at most; the edges of a sheet may be seen then too
+            wider = cv2.copyMakeBorder(picture, *margin)
+            return _find_on_paper(wider, *_rescaled(wider))
         sheet, found = None, _find_ink(work, scale, spotless)
     if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
         return _look_closer(picture, *found, sheet)
