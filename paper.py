@@ -11,7 +11,7 @@ numbers were chosen on glyphs drawn on simulated paper.
 import cv2
 import numpy as np
 
-from pieces import cut_by_edges, grown, label_pieces
+from pieces import SPECK_AREA, cut_by_edges, grown, label_pieces
 
 RIM_WEIGHT = 0.4  # of the vote on the paper's level; 0 would suit little ink, 1 no dark edges
 BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower than a shadow
@@ -107,25 +107,29 @@ def margin_of(picture):
     parts = [abs(rim[:, 1] - level) < around for level in levels]
     counts = [np.count_nonzero(part) for part in parts]
     paper = int(np.argmax(counts))
-    deep = 1 + max(height, width) // 50  # px: the first ones of a soft rim are like paper
-    sides = picture[:deep], picture[-deep:], picture[:, :deep], picture[:, -deep:]
+    strokes = abs(some - levels[paper]) > 2 * around
     if (
         sum(counts) < TWO_LEVELS * len(rim)
         or counts[paper] < RIM_LEVEL * counts[1 - paper]
-        or not all((abs(side[..., 1] - levels[paper]) > around).any() for side in sides)
-        or not _wide(abs(some - levels[paper]) > 2 * around)
-        or _uncut(abs(some - levels[paper]) > around, -(-deep // step)) > UNCUT
+        or not _wide(strokes)
+        or not _touch_all_sides(strokes)
     ):
         return None
     colour = np.median(rim[parts[paper]], axis=0).tolist()
     return *[max(2, max(height, width) // 20)] * 4, cv2.BORDER_CONSTANT, None, colour
 
 
-def _uncut(ink, deep):
-    """The share of ink, (h, w) bool, in pieces that are more than `deep` px off every edge."""
-    x, y, w, h, area = label_pieces(ink)[1][1:].T
-    gaps = np.minimum(np.minimum(x, ink.shape[1] - x - w), np.minimum(y, ink.shape[0] - y - h))
-    return area[gaps > deep].sum() / area.sum()
+def _touch_all_sides(strokes):
+    """Whether (h, w) bool strokes touch all four sides, and nearly all of them touch one.
+
+    The first pixels of a soft rim are like paper: a few may be missing.
+    """
+    height, width = strokes.shape
+    x, y, w, h, area = label_pieces(strokes)[1][1:].T
+    gaps = np.array([x, y, width - x - w, height - y - h]) - max(height, width) // 50
+    large = area > SPECK_AREA * area.max()
+    uncut = area[gaps.min(axis=0) > 1].sum()
+    return (gaps[:, large].min(axis=1) <= 1).all() and uncut <= UNCUT * area.sum()
 
 
 def _wide(strokes):

@@ -968,6 +968,21 @@ def test_a_sheet_on_a_desk(corners, desk, character):
 
 
 @pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("fingers", [1, 3])
+@pytest.mark.parametrize("soft", [4, 7])
+def test_a_shadow_from_an_edge_is_no_ink_that_it_cuts_off(character, fingers, soft):
+    """In light that falls off, the other edges differ from the paper too, though less than ink."""
+    shadow = np.zeros((360, 440), np.float32)
+    for k in range(fingers):
+        ends = (60 + k * 34, -60), (150 + k * 34, 190 - k * 10)
+        cv2.line(shadow, *ends, 1, 80 if fingers == 1 else 30)
+    shadow = cv2.GaussianBlur(shadow, (0, 0), soft)[..., None]
+    page = paint(place(draw(character, 90), 360, 440, 250, 200), (50,) * 3, (200,) * 3)
+    image = to_emnist(photograph(page * (1 - 0.35 * shadow), noise=3, shade=0.15))
+    assert difference(image, reference(character)) < 0.3
+
+
+@pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize(("paper", "ink", "edge"), [(205, 105, 125), (160, 112, 122)])
 @pytest.mark.parametrize("thick", [4, 7])
 def test_what_is_as_dark_along_the_edges_is_no_ink_that_they_cut_off(
