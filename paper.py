@@ -124,12 +124,11 @@ def _touch_all_sides(strokes):
 
     The first pixels of a soft rim are like paper: a few may be missing.
     """
-    height, width = strokes.shape
-    x, y, w, h, area = label_pieces(strokes)[1][1:].T
-    gaps = np.array([x, y, width - x - w, height - y - h]) - max(height, width) // 50
+    stats = label_pieces(strokes)[1][1:]
+    touch, area = cut_by_edges(stats, strokes.shape, 1 + max(strokes.shape) // 50), stats[:, 4]
     large = area > SPECK_AREA * area.max()
-    uncut = area[gaps.min(axis=0) > 1].sum()
-    return (gaps[:, large].min(axis=1) <= 1).all() and uncut <= UNCUT * area.sum()
+    uncut = area[~touch.any(axis=0)].sum()
+    return touch[:, large].any(axis=1).all() and uncut <= UNCUT * area.sum()
 
 
 def _wide(strokes):

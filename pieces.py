@@ -139,10 +139,13 @@ def cut_off(labels, stats):
     return found
 
 
-def cut_by_edges(stats, shape):
-    """(4, n) bool: pieces that the left, upper, right, lower edge of an (h, w) picture cut off."""
+def cut_by_edges(stats, shape, within=0):
+    """(4, n) bool: pieces that the left, upper, right, lower edge of an (h, w) picture cut off.
+
+    One that ends `within` px of an edge counts, too.
+    """
     x, y, w, h, _ = stats.T
-    return np.array([x == 0, y == 0, x + w == shape[1], y + h == shape[0]])
+    return np.array([x, y, shape[1] - x - w, shape[0] - y - h]) <= within
 
 
 def over(stats, main, aside=0.25, high=0.6):
