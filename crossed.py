@@ -13,8 +13,7 @@ from paper import quantile
 from pieces import SPECK_AREA, box, extent, label_pieces, of_pieces
 from printed import FRAMED, LINE_ASPECT, LONG, teeth
 
-NEAR_ASPECT = 8  # the same in the part of a page around a character, whose strokes end in it
-FRAME_ASPECT = 12  # the same for each of a frame's four sides
+FRAME_ASPECT = 12  # as LINE_ASPECT, for each of a frame's four sides
 MIN_FRAME = 48  # px, side of a crossed frame, at least: in a smaller one bows are not seen
 ROUND, SQUARE = 0.25, 0.06  # of a crossed frame's side: the radius of its corners, at most
 MAX_BOW = 6.0  # px, of a crossed frame's side, at most; an O's are rounder

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from character import NoInk, find_character, ink_level, ruled
-from crossed import NEAR_ASPECT
 from paper import (
     MIN_CONTRAST,
     has_highlighter,
@@ -30,6 +29,7 @@ WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sou
 GLYPH_MIN = 64  # px, longer side of a glyph: around a smaller one it is looked again, enlarged
 SMALL = 2  # from this scale on a picture is small: its soft rims are not told from sharp ones
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
+NEAR_ASPECT = 8  # as LINE_ASPECT, in the part of a page around a character, whose strokes end in it
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
 ALIKE = 0.1  # of the widest channel's range: a channel that adds less is left out
 
