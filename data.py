@@ -1,4 +1,4 @@
-"""The data: a TensorFlow Datasets name in, all its characters out, upright, in memory.
+"""The data: a TensorFlow Datasets name in, all its images out, upright, in memory.
 
 A set of 28x28 images is small as a rule: EMNIST ByClass is 547 MB of bytes, QuickDraw, much the
 largest, 40 GB. batching.py makes batches of them.
@@ -139,11 +139,11 @@ def _prepare(name, data_dir):
     except (ParseError, JSONDecodeError, OSError) as error:
         reason, folder = str(error).splitlines()[0], data_dir / re.split("[/:]", name)[0]
         told = f"the description of the prepared data is damaged: {reason}"
-        raise DataError(f"{name}: {_not_read(error, told, folder)}") from error
+        raise DataError(_not_read(name, told, folder, error)) from error
     except ImportError as error:  # another community's datasets
         raise DataError(f"{name}: needs what is not installed: {error}") from error
     except (ValueError, TypeError, AssertionError) as error:
-        known = "; there are " + ", ".join(_EMNIST_CHARACTERS) if name[:6] == "emnist" else ""
+        known = f"; there are {', '.join(_EMNIST_CHARACTERS)}" if name.startswith("emnist") else ""
         raise DataError(f"{name!r}: no such dataset, configuration or version{known}") from error
     if builder.info.features:  # most say so before anything is downloaded
         _label(name, builder.info)
@@ -235,10 +235,10 @@ def _read(info, split, transposed):
         raise DataError(f"{info.full_name}: its files are {kind}: prepare it as tfrecord") from None
     except (tf.errors.OpError, OSError, ValueError) as error:
         told = f"{damaged}: {str(error).strip().splitlines()[0]}"
-        raise DataError(f"{info.full_name}: {_not_read(error, told, info.data_dir)}") from error
+        raise DataError(_not_read(info.full_name, told, info.data_dir, error)) from error
     if end != count:
         told = f"{damaged}: {end} of {count} images"
-        raise DataError(f"{info.full_name}: {_not_read(None, told, info.data_dir)}")
+        raise DataError(_not_read(info.full_name, told, info.data_dir))
     if labels.min() < 0:  # TFDS's way to say that there are none
         part = split.split("[")[0]
         raise DataError(f"{info.full_name}: split {part} has images without labels; leave it out")
@@ -283,16 +283,19 @@ def _records(info, split):
     )
 
 
-def _not_read(error, told, folder):
+def _not_read(name, told, folder, error=None):
     """What to say, and to do, where prepared data could not be read.
 
     Args:
-        error: what was raised, by whatever TFDS wrapped in it; or None.
+        name: of the dataset.
         told: what is wrong, unless reading was not permitted.
         folder: where the data is.
+        error: what was raised, by whatever TFDS wrapped in it.
     """
     while error:
         if isinstance(error, PermissionError | tf.errors.PermissionDeniedError):
-            return f"not permitted to read {folder}: ask its owner, or name another --data_dir"
+            who = "ask its owner, or name another --data_dir"
+            return f"{name}: not permitted to read {folder}: {who}"
         error = error.__cause__
-    return f"{told}\n  Remove {folder} and start again: it is prepared anew; or make it again."
+    again = "and start again: it is prepared anew; or make it again."
+    return f"{name}: {told}\n  Remove {folder} {again}"
