@@ -19,6 +19,9 @@ SHADOW_WINDOW = 0.12  # of the shorter side: wider than a pen's stroke
 SHARP = 0.25  # of a wide part's depth: its rim is a shadow's if it rises less over 2 % of the side
 EVEN = 0.6  # share of a note's area within a quarter of its median level; a lamp's light has less
 STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
+VEIL = 0.1, 1.4  # of the ink's level: a shadow has more; of a shadow's median depth: it has less
+SHARP_RIMS = 0.2  # pixels at sharp rims to one of the longer side: a character has more
+SOFT_SHARE = 0.4  # of a wide part's rims that are sharp, where ink crosses it: ink has more
 SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
 TWO_LEVELS = 0.55  # share of a glyph cut out closely that is like its paper or its ink, at least
 LESSER_LEVEL, GREATER_LEVEL = 0.1, 0.8  # share that each of the two has, at least and at most
@@ -298,6 +301,7 @@ def without_shadow(strength, level, unit):
     Returns:
         (h, w) float32; `strength` itself where the paper is even beside nine rims in ten.
     """
+    strength = _without_wide_shadows(strength, level, unit)
     sharp, paler = _sharp_rims(strength, 0.4 * level, unit)
     if np.count_nonzero(paler[sharp] > 0.1 * level) <= 0.1 * np.count_nonzero(sharp):
         return strength
@@ -312,6 +316,38 @@ def without_shadow(strength, level, unit):
     )
     veil = (near[0] + 1e-3 * far[0]) / (near[1] + 1e-3 * far[1] + 1e-12)
     return np.maximum(strength - cv2.resize(veil, strength.shape[::-1]), 0)
+
+
+def _without_wide_shadows(strength, level, unit):
+    """Takes off what comes in from the edge, wider than a stroke, with soft rims beside sharp ones.
+
+    Arguments and result as of `without_shadow`.
+    """
+    faint, edges = VEIL[0] * level, np.ones(strength.shape, bool)
+    edges[1:-1, 1:-1] = False
+    if strength[edges].max() <= faint:
+        return strength
+    kernel = np.ones([round(SHADOW_WINDOW * max(strength.shape))] * 2)
+    wide = cv2.morphologyEx(strength, cv2.MORPH_OPEN, kernel)
+    labels, stats = label_pieces(wide > faint)
+    cut = 1 + np.flatnonzero(cut_by_edges(stats[1:], labels.shape).any(axis=0))
+    if not len(cut):
+        return strength
+    sharp, _ = _sharp_rims(strength, 0.25 * level, unit)
+    if np.count_nonzero(sharp) < SHARP_RIMS * max(strength.shape):
+        return strength
+    sharp = grown(sharp, 2)
+    for k in cut:
+        part = labels == k
+        depth = quantile(wide[part], 0.5)
+        inside = strength > depth / 2
+        rims = grown(part, 5 * unit) & inside & grown(~inside, 1)
+        if np.count_nonzero(rims & sharp) < SOFT_SHARE * np.count_nonzero(rims):
+            veil = np.minimum(wide, VEIL[1] * depth)  # a fat stroke on it is deeper
+            share = 255 / np.maximum(255 - veil, 64)  # dark ink absorbs one of the light there is
+            lit = np.maximum(strength - veil, 0) * share
+            strength = np.where(grown(part, 4 * unit), lit, strength)
+    return strength
 
 
 def shadows(strength, labels, stats, level):

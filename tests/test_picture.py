@@ -1181,6 +1181,17 @@ def test_the_shadow_of_a_hand_or_a_phone(character, shade, softness):
     assert difference(to_emnist(picture), reference(character, 2.5)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize(("thick", "tip"), [(90, (170, 190)), (120, (120, 150))])
+def test_a_hand_s_shadow_that_reaches_the_character_is_no_part_of_it(character, thick, tip):
+    shadow = np.zeros((420, 420), np.float32)
+    cv2.line(shadow, (-150, -100), tip, 1, thick)
+    shadow = cv2.GaussianBlur(shadow, (0, 0), 5)[..., None]
+    page = paint(place(draw(character, 130), 420, 420), (50,) * 3, (215,) * 3)
+    image = to_emnist(photograph(page * (1 - 0.4 * shadow), noise=3))
+    assert difference(image, reference(character)) < TOLERANCE_SMALL
+
+
 def test_a_character_in_pieces_that_is_cut_out_flush_is_read_whole():
     page = np.full((200, 200, 3), 230, np.uint8)
     for start, end in ((25, 65), (85, 175), (195, 300)):  # of a C, of which no edge cuts the first
