@@ -356,7 +356,7 @@ def _number(kind, low, high, open_end=False):
         except ValueError:
             value = None
         if value is None or not (low <= value < high if open_end else low <= value <= high):
-            below = "below" if open_end else "to"
+            below = "to below" if open_end else "to"
             raise argparse.ArgumentTypeError(
                 f"{text!r}: must be {'a whole number' if kind is int else 'a number'}, "
                 f"{low} {below} {high}"

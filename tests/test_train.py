@@ -831,6 +831,13 @@ def test_a_bad_option_is_refused_before_anything_is_touched(name, value, tmp_pat
     assert not (tmp_path / "c").exists()
 
 
+def test_a_refused_number_is_told_its_bounds(capsys):
+    for name, value, bounds in (("--dropout", "1", "0 to below 1"), ("--epochs", "0", "1 to ")):
+        with pytest.raises(SystemExit):
+            mytrain.main([name, value])
+        assert f"{value!r}: must be a" in (told := capsys.readouterr().err) and bounds in told
+
+
 def test_a_signal_before_training_begins_stops_it(monkeypatch):
     heard = saving.stopping_signals()[1:]
     before = [signal.getsignal(number) for number in heard]
