@@ -4,6 +4,7 @@ A set of 28x28 images is small as a rule: EMNIST ByClass is 547 MB of bytes, Qui
 largest, 40 GB. batching.py makes batches of them.
 """
 
+import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -81,6 +82,9 @@ def load(name, data_dir):
     tf.random.set_seed(None)
     info = _prepare(name, data_dir)
     label = _label(name, info)
+    if not info.splits:  # TFDS made do without
+        told = "the description of the prepared data is missing"
+        raise DataError(_not_read(name, told, info.data_dir, _refusal(info.data_dir)))
     if "train" not in info.splits:
         raise DataError(f"{name}: it has no 'train' split, only {', '.join(info.splits)}")
     if "validation" in info.splits:
@@ -128,17 +132,19 @@ def _prepare(name, data_dir):
         str(data_dir).encode()
     except UnicodeEncodeError:
         raise DataError(f"{ascii(str(data_dir))}: TensorFlow needs a UTF-8 name") from None
+    folder = data_dir / re.split("[/:]", name)[0]
     try:
         # TFDS itself names a set mnist/3.0.1, but takes mnist:3.0.1 alone.
         builder = tfds.builder(re.sub(r"/(\d+\.\d+\.\d+)$", r":\1", name), data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
+        if refusal := _refusal(folder):
+            raise DataError(_not_read(name, "", folder, refusal)) from None
         raise DataError(
             f"{name}: no dataset of this name, neither in TensorFlow Datasets nor prepared in "
             f"{data_dir} (--dataset, --data_dir); a name has small letters, digits and _ alone"
         ) from None
     except (ParseError, JSONDecodeError, OSError) as error:
-        reason, folder = str(error).splitlines()[0], data_dir / re.split("[/:]", name)[0]
-        told = f"the description of the prepared data is damaged: {reason}"
+        told = f"the description of the prepared data is damaged: {str(error).splitlines()[0]}"
         raise DataError(_not_read(name, told, folder, error)) from error
     except ImportError as error:  # another community's datasets
         raise DataError(f"{name}: needs what is not installed: {error}") from error
@@ -281,6 +287,14 @@ def _records(info, split):
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
+
+
+def _refusal(folder):
+    """The PermissionError of a folder or of one in it, or None: TFDS takes these for empty."""
+    errors = []
+    for _ in os.walk(folder, onerror=errors.append):
+        pass
+    return next((error for error in errors if isinstance(error, PermissionError)), None)
 
 
 def _not_read(name, told, folder, error=None):

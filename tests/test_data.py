@@ -324,6 +324,15 @@ def test_a_missing_description_of_the_data_is_named(tmp_path):
         data.load("my_letters", tmp_path)
 
 
+def test_a_missing_description_of_a_set_that_tfds_knows_is_named(emnist_dir, tmp_path):
+    shutil.copytree(emnist_dir / "emnist", tmp_path / "emnist")
+    (description,) = tmp_path.rglob("dataset_info.json")
+    description.unlink()
+    with pytest.raises(data.DataError, match="description of the prepared data is missing") as told:
+        data.load("emnist", tmp_path)
+    assert f"Remove {description.parent} and" in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("name", "refusal"),
     [
@@ -342,6 +351,27 @@ def test_data_of_another_user_s_is_not_called_damaged(name, refusal, tmp_path, m
     with pytest.raises(data.DataError, match="not permitted to read .*my_letters") as told:
         data.load("my_letters", tmp_path)
     assert "Remove" not in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["emnist", "my_letters"])
+def test_a_folder_of_another_user_s_is_not_called_empty(name, emnist_dir, tmp_path, monkeypatch):
+    """TFDS takes one that it may not enter for one without a description; made up, as above."""
+    if name == "emnist":
+        shutil.copytree(emnist_dir / name, tmp_path / name)
+    else:
+        stored(tmp_path, IMAGE_AND_CLASS, numbered)
+    (description,) = tmp_path.rglob("dataset_info.json")
+    description.unlink()
+    if name == "my_letters":
+        description.parent.rename(tmp_path / name / "unread")
+
+    def refused(folder, onerror):
+        onerror(PermissionError(13, "Permission denied", str(folder)))
+        return []
+
+    monkeypatch.setattr("os.walk", refused)
+    with pytest.raises(data.DataError, match=f"^{name}: not permitted to read .*/{name}"):
+        data.load(name, tmp_path)
 
 
 def test_images_of_another_size_are_refused_before_they_are_downloaded(tmp_path):
