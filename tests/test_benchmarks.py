@@ -12,6 +12,7 @@ from model import CHARACTERS
 
 sys.path.append(str(ROOT / "tests" / "benchmarks"))
 
+import demo_speed
 import score
 from validate import outputs_of
 
@@ -48,3 +49,14 @@ def test_labels_that_excel_saved_are_labels_too(mark, tmp_path, monkeypatch, cap
     told = capsys.readouterr().out
     assert "3, of which 1 were not read" in told and "1  O read as o" in told
     assert [*map(float, re.findall("([0-9.]+) %", told))] == [33.33, 66.67, 66.67, 30.0]
+
+
+@pytest.mark.parametrize("option", [["--count", "1"], ["--repeats", "0"], ["--memory", "10", "-1"]])
+def test_a_number_that_measures_nothing_is_refused(option, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["demo_speed.py", *option])
+    with pytest.raises(SystemExit) as end:
+        demo_speed.main()
+    assert end.value.code == 2
+    assert re.search(
+        f"{option[0]}: '.+': must be a whole number, . or more$", capsys.readouterr().err
+    )

@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import keras
+from measuring import at_least
 
 import data
 import devices
@@ -115,9 +116,9 @@ def main():
     add("--model", choices=mytrain.MODELS, default="ResNet")
     add("--dataset", default="mnist")
     add("--data_dir", type=Path, default=mytrain.DATA_DIR)
-    add("--epochs", type=int, default=2)
-    add("--steps_per_epoch", type=int, default=469)
-    add("--seeds", type=int, default=3)
+    add("--epochs", type=at_least(1), default=2)
+    add("--steps_per_epoch", type=at_least(1), default=469)
+    add("--seeds", type=at_least(1), default=3)
     add("--only", nargs="*", choices=RECIPES, default=[*RECIPES])
     add("--precision", help="float32, say, in place of what the processor is made for")
     add("--test", action="store_true", help="also score the test split")

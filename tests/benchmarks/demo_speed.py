@@ -30,7 +30,7 @@ import picture  # isort: skip  before cv2
 
 import cv2
 import numpy as np
-from measuring import ROOT, child, head, interleaved, median, spread, table, verdict
+from measuring import ROOT, at_least, child, head, interleaved, median, spread, table, verdict
 
 SHIPPED = ROOT / "checkpoints" / "shipped" / "ResNet.weights.h5"
 CUT_OUT = (24, 85)  # px, longer side
@@ -134,9 +134,9 @@ def compare_reading(folder, one, count, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--count", type=int, default=1000, help="cut-outs, and pictures, in one call")
-    add("--repeats", type=int, default=5)
-    add("--memory", type=int, nargs="+", default=[100, 1000, 10_000], help="numbers of pictures")
+    add("--count", type=at_least(2), default=1000, help="cut-outs, and pictures, in one call")
+    add("--repeats", type=at_least(1), default=5)
+    add("--memory", type=at_least(1), nargs="+", default=[100, 1000, 10_000], help="pictures")
     add("--ancestor", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ancestor:

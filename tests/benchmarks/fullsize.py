@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 # Only what is light: the peak of a child begins with what this process holds.
-from measuring import after_each_step, child, head, median, spread, table, verdict
+from measuring import after_each_step, at_least, child, head, median, spread, table, verdict
 
 TRAIN, TEST = 697_932, 116_323  # EMNIST ByClass
 DRAWN_PER_CLASS = 200  # distinct drawings, each moved at random
@@ -214,8 +214,8 @@ def main():
     add = parser.add_argument
     add("--work", type=Path, required=True, help="folder for the data and the runs")
     add("--scale", type=float, nargs="+", default=[1, 2, 4], help="times EMNIST's size")
-    add("--repeats", type=int, default=3)
-    add("--steps", type=int, default=0, help="of the pass, at most; 0: all images")
+    add("--repeats", type=at_least(1), default=3)
+    add("--steps", type=at_least(0), default=0, help="of the pass, at most; 0: all images")
     add("--child", help=argparse.SUPPRESS)
     add("--began", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()

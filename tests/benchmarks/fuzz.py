@@ -27,6 +27,7 @@ import picture  # isort: skip  before cv2
 
 import cv2
 import numpy as np
+from measuring import at_least
 
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
@@ -109,8 +110,8 @@ def read_batch(folder, seed, answer):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=at_least(1), default=10_000)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     outcomes, reasons, failures, slowest = collections.Counter(), collections.Counter(), [], 0.0

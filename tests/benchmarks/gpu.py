@@ -25,7 +25,7 @@ from steps import PARAMETERS, forward_operations, generated, whole_loop  # isort
 
 import jax
 import keras
-from measuring import head, interleaved, median, spread, table
+from measuring import at_least, head, interleaved, median, spread, table
 
 import devices
 import mytrain
@@ -112,12 +112,12 @@ def multiply(kind, times=50):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--batches", type=int, nargs="+", default=[128, 1024, 4096])
-    add("--count", type=int, default=EMNIST_IMAGES, help="images in the GPU's memory")
-    add("--at-once", type=int, default=20_480, help="images in each measurement of the steps")
-    add("--loop-batches", type=int, nargs="*", default=[128, 1024], help="of mytrain.py's loop")
-    add("--loop-steps", type=int, default=1000, help="of its epochs; more than ten")
-    add("--repeats", type=int, default=3)
+    add("--batches", type=at_least(1), nargs="+", default=[128, 1024, 4096])
+    add("--count", type=at_least(1), default=EMNIST_IMAGES, help="images in the GPU's memory")
+    add("--at-once", type=at_least(1), default=20_480, help="images a measurement of the steps")
+    add("--loop-batches", type=at_least(1), nargs="*", default=[128, 1024], help="of mytrain.py")
+    add("--loop-steps", type=at_least(11), default=1000, help="of its epochs; more than ten")
+    add("--repeats", type=at_least(1), default=3)
     options = parser.parse_args()
     device = jax.devices()[0]
     if keras.backend.backend() != "jax" or device.platform != "gpu":

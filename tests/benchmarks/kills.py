@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import conftest
 import test_train
+from measuring import at_least
 
 STEPS = 20  # an epoch
 EPOCHS = 100
@@ -82,8 +83,8 @@ def saved_place(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=at_least(1), default=50)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     options = parser.parse_args()
     generator = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as name:

@@ -3,6 +3,7 @@
 Processes are measured through os.wait4, which Windows does not have.
 """
 
+import argparse
 import datetime
 import importlib.metadata
 import os
@@ -26,6 +27,17 @@ class Finished:
     seconds: float
     peak: int
     output: str
+
+
+def at_least(low):
+    """An argparse type: a whole number, this or more."""
+
+    def parse(text):
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, {low} or more")
+        return int(text)
+
+    return parse
 
 
 def head(*packages):

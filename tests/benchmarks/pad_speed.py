@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 import xvfb
+from measuring import at_least
 
 from panel import picture_box
 
@@ -40,7 +41,7 @@ print("shown", *shown)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--moves", type=int, default=1000, help="of the mouse, 8 ms apart")
+    parser.add_argument("--moves", type=at_least(1), default=1000, help="of the mouse, 8 ms apart")
     options = parser.parse_args()
     if xvfb.MISSING:
         sys.exit(f"needs {' and '.join(xvfb.MISSING)}")

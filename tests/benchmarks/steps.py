@@ -33,7 +33,7 @@ import mytrain  # isort: skip  before tensorflow, which it keeps quiet
 import keras
 import numpy as np
 import tensorflow as tf
-from measuring import cores, head, interleaved, median, spread, table
+from measuring import at_least, cores, head, interleaved, median, spread, table
 
 import data
 import devices
@@ -198,9 +198,9 @@ def measure(precision, torch, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--batch", type=int, default=mytrain.BATCH_SIZE)
-    add("--steps", type=int, default=40, help="in each measurement")
-    add("--repeats", type=int, default=5)
+    add("--batch", type=at_least(1), default=mytrain.BATCH_SIZE)
+    add("--steps", type=at_least(2), default=40, help="in each measurement")
+    add("--repeats", type=at_least(1), default=5)
     add("--torch-python", default=sys.executable, help="an interpreter that has torch")
     options = parser.parse_args()
     with quiet_libraries(gpu=True):

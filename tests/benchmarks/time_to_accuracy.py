@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from measuring import ROOT, after_each_step, child, head, median, spread, table
+from measuring import ROOT, after_each_step, at_least, child, head, median, spread, table
 
 BATCH_SIZE = 128
 STEPS = [234, 469, 703, 938, 1407, 2345]  # 469 are one pass over MNIST
@@ -153,9 +153,9 @@ def main():
     add = parser.add_argument
     add("--dataset", default="mnist")
     add("--data_dir", type=Path, default=ROOT / "tensorflow_datasets")
-    add("--baseline-epochs", type=int, default=10)
-    add("--steps", type=int, nargs="+", default=STEPS, help="lengths of mytrain.py's runs")
-    add("--seed", type=int, nargs="+", default=[1], help="each is a run of every length")
+    add("--baseline-epochs", type=at_least(1), default=10)
+    add("--steps", type=at_least(1), nargs="+", default=STEPS, help="lengths of mytrain.py's runs")
+    add("--seed", type=at_least(0), nargs="+", default=[1], help="each is a run of every length")
     add("--out", type=Path, required=True, help="folder for the results")
     add("--child", help=argparse.SUPPRESS)
     add("--began", type=float, help=argparse.SUPPRESS)
