@@ -51,6 +51,23 @@ def test_labels_that_excel_saved_are_labels_too(mark, tmp_path, monkeypatch, cap
     assert [*map(float, re.findall("([0-9.]+) %", told))] == [33.33, 66.67, 66.67, 30.0]
 
 
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ("", "has no columns file and character"),
+        ("file;character\n1.png;A\n", "has no columns file and character"),  # some Excels'
+        ("file,character\n", "no labels"),
+    ],
+)
+def test_labels_that_are_none_are_one_line(labels, reason, tmp_path, monkeypatch):
+    files = tmp_path / "out.csv", tmp_path / "labels.csv"
+    files[0].write_text("file,character,confidence,second,third,note\n1.png,A,0.9,4,R,\n", "utf-8")
+    files[1].write_text(labels, "utf-8")
+    monkeypatch.setattr(sys, "argv", ["score.py", *map(str, files)])
+    with pytest.raises(SystemExit, match=f"labels.csv: {reason}"):
+        score.main()
+
+
 @pytest.mark.parametrize("option", [["--count", "1"], ["--repeats", "0"], ["--memory", "10", "-1"]])
 def test_a_number_that_measures_nothing_is_refused(option, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["demo_speed.py", *option])

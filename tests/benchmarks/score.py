@@ -24,9 +24,12 @@ SHOWN = 10  # confusions
 
 
 def table(path):
-    """{file name: row as a dict}"""
+    """{file name: row as a dict}; ends where the columns are others."""
     with open(path, encoding="utf-8-sig", newline="") as file:  # Excel puts a mark in front
-        return {Path(row["file"]).name: row for row in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        if not {"file", "character"} <= {*(rows.fieldnames or [])}:
+            sys.exit(f"{path}: has no columns file and character, with a comma between them")
+        return {Path(row["file"]).name: row for row in rows}
 
 
 def main():
@@ -37,6 +40,8 @@ def main():
     readings, labels = table(options.csv), table(options.labels)
     pairs = [(readings[name], row["character"]) for name, row in labels.items() if name in readings]
     count = len(labels)
+    if not count:
+        sys.exit(f"{options.labels}: no labels")
     exact = [reading["character"] == label for reading, label in pairs]
     folded = [reading["character"].lower() == label.lower() for reading, label in pairs]
     among = [label in [reading[k] for k in ("character", "second", "third")]
