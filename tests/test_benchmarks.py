@@ -1,6 +1,8 @@
 """The benchmarks of weights: classes found among a network's outputs, readings scored."""
 
+import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -66,6 +68,16 @@ def test_labels_that_are_none_are_one_line(labels, reason, tmp_path, monkeypatch
     monkeypatch.setattr(sys, "argv", ["score.py", *map(str, files)])
     with pytest.raises(SystemExit, match=f"labels.csv: {reason}"):
         score.main()
+
+
+def test_a_table_that_nobody_reads_to_its_end_is_no_failure(tmp_path):
+    (tmp_path / "same.csv").write_text("file,character,confidence,second,third\n1.png,A,0.9,4,R\n")
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head -1` does
+    command = [sys.executable, ROOT / "tests" / "benchmarks" / "score.py", *["same.csv"] * 2]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize("option", [["--count", "1"], ["--repeats", "0"], ["--memory", "10", "-1"]])

@@ -30,7 +30,18 @@ import picture  # isort: skip  before cv2
 
 import cv2
 import numpy as np
-from measuring import ROOT, at_least, child, head, interleaved, median, spread, table, verdict
+from measuring import (
+    ROOT,
+    at_least,
+    child,
+    head,
+    interleaved,
+    median,
+    run_main,
+    spread,
+    table,
+    verdict,
+)
 
 SHIPPED = ROOT / "checkpoints" / "shipped" / "ResNet.weights.h5"
 CUT_OUT = (24, 85)  # px, longer side
@@ -185,4 +196,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

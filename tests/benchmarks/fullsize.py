@@ -27,7 +27,17 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 # Only what is light: the peak of a child begins with what this process holds.
-from measuring import after_each_step, at_least, child, head, median, spread, table, verdict
+from measuring import (
+    after_each_step,
+    at_least,
+    child,
+    head,
+    median,
+    run_main,
+    spread,
+    table,
+    verdict,
+)
 
 TRAIN, TEST = 697_932, 116_323  # EMNIST ByClass
 DRAWN_PER_CLASS = 200  # distinct drawings, each moved at random
@@ -240,4 +250,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

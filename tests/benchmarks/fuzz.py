@@ -27,7 +27,7 @@ import picture  # isort: skip  before cv2
 
 import cv2
 import numpy as np
-from measuring import at_least
+from measuring import at_least, run_main
 
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
@@ -166,4 +166,4 @@ def keep(folder, batch):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -25,7 +25,7 @@ from steps import PARAMETERS, forward_operations, generated, whole_loop  # isort
 
 import jax
 import keras
-from measuring import at_least, head, interleaved, median, spread, table
+from measuring import at_least, head, interleaved, median, run_main, spread, table
 
 import devices
 import mytrain
@@ -168,4 +168,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

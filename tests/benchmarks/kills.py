@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import conftest
 import test_train
-from measuring import at_least
+from measuring import at_least, run_main
 
 STEPS = 20  # an epoch
 EPOCHS = 100
@@ -144,4 +144,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -1,4 +1,4 @@
-"""What the benchmarks of speed and memory share: where they run, repeats, child processes.
+"""What the benchmarks share: their options, where they run, repeats, child processes, tables.
 
 Processes are measured through os.wait4, which Windows does not have.
 """
@@ -27,6 +27,20 @@ class Finished:
     seconds: float
     peak: int
     output: str
+
+
+def run_main(main):
+    """Runs a benchmark and ends the program with the exit code that its `main` returns, or 0.
+
+    Nothing is said where nobody reads any more, as in `... | head -1`.
+    """
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed at the end too
+        code = 1
+    sys.exit(code)
 
 
 def at_least(low):

@@ -25,6 +25,7 @@ import picture  # isort: skip  before cv2
 
 import cv2
 import numpy as np
+from measuring import run_main
 from validate import outputs_of
 
 import data
@@ -306,4 +307,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

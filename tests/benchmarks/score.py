@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from measuring import run_main
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from calibration import calibration_error
@@ -63,4 +64,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

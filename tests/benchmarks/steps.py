@@ -33,7 +33,7 @@ import mytrain  # isort: skip  before tensorflow, which it keeps quiet
 import keras
 import numpy as np
 import tensorflow as tf
-from measuring import at_least, cores, head, interleaved, median, spread, table
+from measuring import at_least, cores, head, interleaved, median, run_main, spread, table
 
 import data
 import devices
@@ -216,4 +216,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

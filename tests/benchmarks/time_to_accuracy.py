@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from measuring import ROOT, after_each_step, at_least, child, head, median, spread, table
+from measuring import ROOT, after_each_step, at_least, child, head, median, run_main, spread, table
 
 BATCH_SIZE = 128
 STEPS = [234, 469, 703, 938, 1407, 2345]  # 469 are one pass over MNIST
@@ -198,4 +198,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
