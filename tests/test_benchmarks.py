@@ -1,5 +1,6 @@
 """The benchmarks of weights: classes found among a network's outputs, readings scored."""
 
+import argparse
 import os
 import re
 import subprocess
@@ -7,8 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from conftest import ROOT
+from test_data import IMAGE_AND_CLASS, numbered
 
+import model
 from data import Data
 from model import CHARACTERS
 
@@ -16,6 +20,7 @@ sys.path.append(str(ROOT / "tests" / "benchmarks"))
 
 import demo_speed
 import score
+import time_to_accuracy
 from validate import outputs_of
 
 
@@ -68,6 +73,21 @@ def test_labels_that_are_none_are_one_line(labels, reason, tmp_path, monkeypatch
     monkeypatch.setattr(sys, "argv", ["score.py", *map(str, files)])
     with pytest.raises(SystemExit, match=f"labels.csv: {reason}"):
         score.main()
+
+
+def test_the_ancestor_s_recipe_learns_a_set_of_one_s_own(tmp_path, monkeypatch):
+    """Which need not say what its images and labels are called."""
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="my_letters",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(IMAGE_AND_CLASS),
+        split_datasets={name: [(k, numbered(k)) for k in range(20)] for name in ("train", "test")},
+        data_dir=tmp_path,
+    )
+    monkeypatch.setattr(model, "ResNet_inference", model.LeNet_inference)  # sooner
+    settings = {"dataset": "my_letters", "data_dir": tmp_path, "baseline_epochs": 1, "seed": [1]}
+    done = time_to_accuracy.train_ancestor(argparse.Namespace(**settings, began=0))
+    assert [epoch["images"] for epoch in done["epochs"]] == [20]
 
 
 def test_a_table_that_nobody_reads_to_its_end_is_no_failure(tmp_path):

@@ -46,15 +46,15 @@ def train_ancestor(options):
     keras.utils.set_random_seed(options.seed[0])
     info = data._prepare(options.dataset, options.data_dir)
     label = data._label(options.dataset, info)
+    image_key, label_key = data._keys(info)[:2]
 
-    def scaled(image, label):
-        image = tf.cast(image, tf.float32) / 255.0
-        return tf.transpose(image, [1, 0, 2]) if info.name == "emnist" else image, label
+    def scaled(example):
+        image = tf.cast(example[image_key], tf.float32) / 255.0
+        image = tf.transpose(image, [1, 0, 2]) if info.name == "emnist" else image
+        return image, example[label_key]
 
     train, test = (
-        tfds.load(options.dataset, split=split, data_dir=options.data_dir, as_supervised=True)
-        .map(scaled)
-        .cache()
+        tfds.load(options.dataset, split=split, data_dir=options.data_dir).map(scaled).cache()
         for split in ("train", "test")
     )
     train, test = train.shuffle(500).batch(BATCH_SIZE), test.batch(BATCH_SIZE)
@@ -65,7 +65,7 @@ def train_ancestor(options):
         on_train_batch_end=lambda batch, logs: clock.step_done()
     )
     for epoch in range(1, options.baseline_epochs + 1):
-        network.fit(train, verbose=0, callbacks=[noting])
+        network.fit(train, shuffle=False, verbose=0, callbacks=[noting])  # it is shuffled
         clock.stop()
         accuracy = network.evaluate(test, verbose=0, return_dict=True)["accuracy"]
         epochs.append(clock.noted() | {"accuracy": accuracy, "images": epoch * images})
