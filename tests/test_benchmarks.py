@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import runpy
 import subprocess
 import sys
 
@@ -12,8 +13,8 @@ import tensorflow_datasets as tfds
 from conftest import ROOT
 from test_data import IMAGE_AND_CLASS, numbered
 
+import data
 import model
-from data import Data
 from model import CHARACTERS
 
 sys.path.append(str(ROOT / "tests" / "benchmarks"))
@@ -28,7 +29,7 @@ def of_classes(characters):
     """A set with an image of each class that is used."""
     used = np.flatnonzero([*characters])
     some = np.zeros((len(used), 28, 28, 1), np.uint8), used
-    return Data("some/1.0.0", [*characters], some, some, None, "made up")
+    return data.Data("some/1.0.0", [*characters], some, some, None, "made up")
 
 
 @pytest.mark.parametrize("classes", [CHARACTERS, CHARACTERS[:10], "ba", ["", "A", "B", ""]])
@@ -98,6 +99,25 @@ def test_a_table_that_nobody_reads_to_its_end_is_no_failure(tmp_path):
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("validate", ["none.weights.h5"], "none.weights.h5: missing"),
+        ("average", ["none.weights.h5", "--out", "mean.weights.h5"], "none.weights.h5: missing"),
+        ("round_trip", ["none.weights.h5", "--dataset", "none"], "none: no dataset of this name"),
+        ("ablation", ["--dataset", "none", "--out", "."], "none: no dataset of this name"),
+    ],
+)
+def test_weights_and_data_that_are_not_there_are_one_line(
+    name, options, reason, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load", data.load)  # ablation.py has another for good
+    monkeypatch.setattr(sys, "argv", [name, *options])
+    with pytest.raises(SystemExit, match=f"^{reason}"):
+        runpy.run_path(str(ROOT / "tests" / "benchmarks" / f"{name}.py"), run_name="__main__")
 
 
 @pytest.mark.parametrize("option", [["--count", "1"], ["--repeats", "0"], ["--memory", "10", "-1"]])

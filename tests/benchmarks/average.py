@@ -29,7 +29,7 @@ import data
 import resume
 import weights
 from calibration import fit_temperature
-from mytrain import DATA_DIR
+from mytrain import DATA_DIR, ERRORS
 
 BATCHES, BATCH_SIZE = 200, 128  # for the batch normalisation
 SEED = 1
@@ -101,4 +101,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, ERRORS)

@@ -29,14 +29,20 @@ class Finished:
     output: str
 
 
-def run_main(main):
+def run_main(main, errors=()):
     """Runs a benchmark and ends the program with the exit code that its `main` returns, or 0.
 
     Nothing is said where nobody reads any more, as in `... | head -1`.
+
+    Args:
+        main: a function without arguments.
+        errors: exception classes whose messages are for the user, without a traceback.
     """
     try:
         code = main()
         sys.stdout.flush()
+    except errors as error:
+        code = str(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed at the end too
         code = 1

@@ -32,7 +32,7 @@ import data
 import scores
 import weights
 from calibration import fit_temperature, log_likelihood, with_temperature
-from mytrain import DATA_DIR
+from mytrain import DATA_DIR, ERRORS
 
 INK = 40  # of 255: the image's ink, when its box is looked for
 
@@ -307,4 +307,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, ERRORS)

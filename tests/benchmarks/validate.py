@@ -25,7 +25,7 @@ import data
 import scores
 import weights
 from calibration import calibration_error, fit_temperature, log_likelihood, with_temperature
-from mytrain import DATA_DIR
+from mytrain import DATA_DIR, ERRORS
 
 SHARES = (10 / 62, 0.40, 0.50)  # of digits: classes alike, between, EMNIST ByClass
 
@@ -92,4 +92,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, ERRORS)
