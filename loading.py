@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Before cv2, for which `picture` sets a limit on the size of pictures.
-from picture import PictureError, convert, decode, read_bytes  # isort: skip
+from picture import PictureError, convert, decode, holds_several, read_bytes  # isort: skip
 
 import cv2
 import numpy as np
@@ -125,7 +125,10 @@ def look(file):
     try:
         content = read_bytes(file)
         picture = decode(content)
-        return picture, *convert(picture), content
+        image, notes = convert(picture)
+        if holds_several(content):
+            notes.append("one page or frame of several")
+        return picture, image, notes, content
     except PictureError:
         raise
     except Exception as error:  # no picture may end the reading of all others

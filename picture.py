@@ -31,7 +31,8 @@ from quiet import stderr_to
 # Reading
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"  # brands in its first box
 MAX_BYTES = 256 * 2**20  # 64 megapixels of uncompressed BGR are 192 MB
-ORIENTATION, SAMPLES_PER_PIXEL = 0x0112, 0x0115  # tags of EXIF 2.3 and TIFF 6.0
+SUBFILE, WIDTH, ORIENTATION, SAMPLES_PER_PIXEL = 0xFE, 0x100, 0x112, 0x115  # of EXIF 2.3, TIFF 6.0
+MOVING = b"GIF8", b"ANIM", b"acTL", b"avis"  # one is near the start of a file that may be animated
 MAX_FRAMES = 1000  # of an animation that begins empty
 
 # EMNIST's framing, measured on 10,000 of its digits; px of the 28x28 image
@@ -109,6 +110,25 @@ def _last_frame(data, first):
         if (frame != frame[0, 0]).any():
             return frame
     return first
+
+
+def holds_several(data):
+    """Whether a file's bytes, (n,) uint8, hold several pages or frames; a TIFF's thumbnail is none.
+
+    Only of one the picture is made.
+    """
+    first = data[:4096].tobytes()
+    if first[:4] in (b"II*\0", b"MM\0*"):
+        tiff = data.tobytes()
+        is_smaller = (_tag(tiff, SUBFILE, page=1) or 0) & 1  # a copy of a page
+        return _tag(tiff, WIDTH, page=1) is not None and not is_smaller
+    if not any(mark in first for mark in MOVING):
+        return False
+    try:
+        with _quiet_stderr():
+            return len(cv2.imdecodeanimation(data, 0, 2)[1].frames) > 1
+    except (cv2.error, MemoryError):
+        return False
 
 
 def _not_readable(data):
@@ -236,7 +256,7 @@ def _outline(colour, alpha, visible):
     return edge if alike[0] > 0.9 and alike[1] < 0.95 else None
 
 
-def _tag(tiff, tag):
+def _tag(tiff, tag, page=0):
     """A tag's number in the bytes of a TIFF file, or of an EXIF block, which is one; or None."""
     order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
@@ -246,7 +266,9 @@ def _tag(tiff, tag):
         return int.from_bytes(tiff[start : start + n], order)
 
     directory = number(4, 4)
-    for k in range(number(directory, 2)):
+    for _ in range(page):
+        directory = directory and number(directory + 2 + 12 * number(directory, 2), 4)
+    for k in range(directory and number(directory, 2)):
         entry = directory + 2 + 12 * k
         if entry + 12 > len(tiff):
             break

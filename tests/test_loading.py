@@ -13,6 +13,7 @@ import conftest
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import loading
 
@@ -157,3 +158,24 @@ def test_large_files_are_jobs_of_their_own(tmp_path, monkeypatch):
         entries.append(loading.Entry(str(tmp_path / f"{number}")))
     jobs = [(len(job), size) for job, size in loading._jobs(entries, 2)]
     assert jobs == [(2, 20), (1, 10), (1, 300), (1, 10), (1, 95)]
+
+
+PAGE = np.full((40, 40, 3), 250, np.uint8)
+PAGE[8:32, 10:16] = 40, 60, 0
+
+
+@pytest.mark.parametrize("ending", [".tif", ".gif", ".png", ".webp"])
+def test_of_several_pages_or_frames_it_is_said_that_one_is_read(ending, tmp_path):
+    one, more = Image.fromarray(PAGE), [Image.fromarray(PAGE[:, ::-1])] * 2
+    for file, pages, notes in (("one", [], []), ("x", more, ["one page or frame of several"])):
+        file = str(tmp_path / f"{file}{ending}")
+        one.save(file, save_all=bool(pages), append_images=pages)
+        assert loading.look(file)[2] == notes
+
+
+@pytest.mark.parametrize("smaller", [1, 0])  # TIFF's NewSubfileType
+def test_a_thumbnail_in_a_tiff_is_no_page(smaller, tmp_path):
+    second = Image.fromarray(PAGE).resize((10, 10))
+    second.encoderinfo = {"tiffinfo": {254: smaller}}
+    Image.fromarray(PAGE).save(tmp_path / "x.tif", save_all=True, append_images=[second])
+    assert len(loading.look(str(tmp_path / "x.tif"))[2]) == 1 - smaller
