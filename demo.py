@@ -77,9 +77,12 @@ def predict(model, pictures):
         Probabilities, float32 (n, 62); another number of classes for other weights.
 
     Raises:
+        TypeError: a picture alone, not in a list.
         PictureError: one of them is blank.
         WeightsError: the answers are not finite.
     """
+    if getattr(pictures, "shape", ())[2:] == (3,):  # each of its rows would be a picture
+        raise TypeError("predict takes a list of pictures: [picture]")
     images = [to_emnist(picture) for picture in pictures]
     return probabilities(model, np.asarray(images, np.float32).reshape(-1, 28, 28, 1))
 

@@ -759,6 +759,13 @@ def test_predict_of_none_one_and_more_than_a_batch(weights, monkeypatch):
         demo.predict(loaded, [np.full((9, 9, 3), 255, np.uint8)])
 
 
+def test_predict_refuses_a_picture_that_is_in_no_list(weights):
+    loaded = demo.get_model(str(weights))
+    with pytest.raises(TypeError, match="list of pictures"):
+        demo.predict(loaded, glyph("7"))
+    assert demo.predict(loaded, np.stack([glyph("7"), glyph("L")])).shape == (2, 62)
+
+
 def test_newest_training_is_the_default_then_the_shipped(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("weights.CHECKPOINTS", tmp_path)
     with pytest.raises(demo.WeightsError, match="python mytrain.py"):
