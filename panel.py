@@ -227,6 +227,8 @@ def has_display():
         return True
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
+    if os.environ.get("DISPLAY"):  # else Qt speaks of Wayland's plugin, which the wheel lacks
+        os.environ.pop("XDG_SESSION_TYPE", None)
     no_core_dump = "import os, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
     program = f"{no_core_dump}; import cv2; cv2.namedWindow('?'); os._exit(0)"
     trial = [sys.executable, "-P", "-c", program]  # -P: no module of the folder it is started in

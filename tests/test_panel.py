@@ -255,6 +255,15 @@ def test_a_display_is_found_from_a_folder_with_any_files(screen, tmp_path):
     assert has_display(tmp_path, DISPLAY=screen) == "True"
 
 
+@pytest.mark.parametrize("desktop", ["GNOME", "KDE"])
+def test_qt_says_nothing_on_a_wayland_desktop(open_window, tmp_path, desktop):
+    env = os.environ | {"XDG_SESSION_TYPE": "wayland", "XDG_CURRENT_DESKTOP": desktop}
+    program = SHOW.replace("import sys", "import panel; panel.has_display()\n    import sys")
+    window = open_window([sys.executable, "-c", program, tmp_path], env, cwd=ROOT)
+    window.xdotool("key", "q")
+    assert window.end() == (0, ["panel 0", "end"], "")
+
+
 def test_opencv_without_windows_has_no_display(monkeypatch):
     monkeypatch.setattr(cv2, "currentUIFramework", lambda: "", raising=False)
     assert panel.has_display() is False
