@@ -30,6 +30,9 @@ INK = (110, 52, 24)  # BGR
 PRESSES = {cv2.EVENT_LBUTTONDOWN: False, cv2.EVENT_RBUTTONDOWN: True}  # whether it erases
 if sys.platform == "win32":  # where a second press soon after the first comes as this alone
     PRESSES |= {cv2.EVENT_LBUTTONDBLCLK: False, cv2.EVENT_RBUTTONDBLCLK: True}
+WHEELS = ()
+if sys.platform == "linux":  # whose Qt windows zoom when it is turned forwards
+    WHEELS = cv2.EVENT_MOUSEWHEEL, cv2.EVENT_MOUSEHWHEEL
 KEYS = "left: draw    right or e: erase    u: undo    c: clear    + -: pen    s: save    q: end"
 
 
@@ -42,6 +45,7 @@ class Pad:
         self.cleared = []  # what the last `clear` took
         self.pen = 3  # index into PEN_WIDTHS: 16 px, a tenth of a character, as in EMNIST
         self.erasing = self.down = False
+        self.wheeled = False  # whether the mouse's wheel was turned forwards
         self.changes = 0  # counts what changes the drawing
 
     def width(self, erase):
@@ -133,6 +137,9 @@ def drawing_pad(read, save):
             if key == "q":
                 return
             actions.get(key, lambda: None)()
+            if pad.wheeled:  # in a zoomed window the left button would move the drawing too
+                cv2.destroyWindow(WINDOW)
+                pad.wheeled, shown = False, None
     finally:
         cv2.destroyAllWindows()
 
@@ -145,6 +152,8 @@ def _on_mouse(pad, corner, event, mouse_x, mouse_y, flags, _):
             pad.press(point, erase=PRESSES[event])
     elif event == cv2.EVENT_MOUSEMOVE and flags & (cv2.EVENT_FLAG_LBUTTON | cv2.EVENT_FLAG_RBUTTON):
         pad.move(point)
+    elif event in WHEELS:
+        pad.wheeled |= flags > 0
     else:
         pad.release()  # a button was let go, perhaps outside the window
 

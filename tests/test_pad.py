@@ -186,6 +186,20 @@ def test_drawing_with_the_mouse(window, tmp_path):
     assert sizes[: largest + 1] == sorted(sizes[: largest + 1])  # it follows the pen
 
 
+def test_after_a_turn_of_the_wheel_a_stroke_is_where_it_was_drawn(window, tmp_path):
+    window.xdotool("mousemove", 1100, 700, "click", 4, "sleep", 0.1, "click", 4, "sleep", 1.5)
+    words = ["mousedown", 1, "sleep", 0.1]
+    for k in range(26):
+        words += ["mousemove", 1100 + 4 * k, 700, "sleep", 0.02]
+    window.xdotool(*words, "mouseup", 1, "sleep", 0.3, "key", "s")
+    window.wait_until(lambda: (tmp_path / "drawing.png").exists())
+    window.xdotool("sleep", 0.2, "key", "q")
+    assert window.end()[::2] == (0, "")
+    letter = (cv2.imread(str(tmp_path / "drawing.png")) < 255).any(axis=2)
+    left, top = 960 + picture_box()[0], 540 + picture_box()[1]
+    assert letter[700 - top, 1104 - left : 1196 - left].all() and letter.sum() < 20 * 122
+
+
 def test_the_reading_follows_the_mouse(window):
     """It is read again and again while the mouse moves, and not while nothing changes."""
     words = []
