@@ -4,6 +4,7 @@ The archive has EMNIST's own format (gzip.zip with gzip'd idx files, images tran
 served from localhost; nothing outside the repo is read and no other address is contacted.
 """
 
+import gc
 import gzip
 import hashlib
 import http.server
@@ -98,6 +99,11 @@ def newest_state(run_folder):
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
+
+
+def pytest_collection_finish():
+    """Nothing that was imported is garbage: leaving it out of every search for some saves 8 %."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

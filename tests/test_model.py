@@ -143,6 +143,7 @@ def test_compiled_with_adam_and_accuracy_it_learns_one_batch_by_heart(name):
     assert isinstance(network.optimizer, keras.optimizers.Adam)
     assert network.loss == "sparse_categorical_crossentropy"
     network.optimizer.learning_rate = 3e-4
+    network.run_eagerly = True  # making a graph of ResNet takes longer than these few steps
     images, labels = images_and_labels(4, 4)
     losses = []
     while not losses or losses[-1] > 0.5 * losses[0]:
