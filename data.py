@@ -180,12 +180,12 @@ def _by_hand(name, data_dir):
 
 def _keys(info):
     """Names of the image and the label feature; sets of `store_as_tfds_dataset` do not say."""
-    return info.supervised_keys or ("image", "label")
+    return (info.supervised_keys or ("image", "label"))[:2]  # a third would be of weights
 
 
 def _label(name, info):
     """The label's feature; DataError unless the set has labelled images of the networks' size."""
-    image, label = (dict(info.features).get(str(key)) for key in _keys(info)[:2])  # or a dict
+    image, label = (dict(info.features).get(str(key)) for key in _keys(info))  # or a dict
     kinds = tfds.features.Image | tfds.features.Tensor
     if not isinstance(image, kinds) or not isinstance(label, tfds.features.ClassLabel):
         wanted = "one class label each: an Image called 'image', a ClassLabel called 'label'"

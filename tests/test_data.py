@@ -124,12 +124,15 @@ def test_a_set_s_own_validation_split_is_validated_on(tmp_path):
     assert loaded.held_out == "its own validation split"
 
 
-def test_a_set_says_itself_what_its_images_and_labels_are_called(tmp_path):
+@pytest.mark.parametrize("more", [{}, {"weight": np.float32}], ids=["two", "three"])
+def test_a_set_says_itself_what_its_images_and_labels_are_called(more, tmp_path):
+    """And, third, its weights, which nothing here takes."""
     names = {"glyph": "image", "kind": "label"}
-    features = {name: IMAGE_AND_CLASS[usual] for name, usual in names.items()}
-    stored(tmp_path, features, lambda k: {name: numbered(k)[names[name]] for name in names})
+    features = {name: IMAGE_AND_CLASS[usual] for name, usual in names.items()} | more
+    others = dict.fromkeys(more, 1.0)
+    stored(tmp_path, features, lambda k: {n: numbered(k)[names[n]] for n in names} | others)
     (path,) = tmp_path.rglob("dataset_info.json")
-    keys = {"tuple": {"items": [{"featureKey": name} for name in names]}}
+    keys = {"tuple": {"items": [{"featureKey": name} for name in features]}}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"supervisedKeys": keys}))
     images, labels = data.load("my_letters", tmp_path).train
     np.testing.assert_array_equal(images[:, 0, 0, 0] % 2, labels)
