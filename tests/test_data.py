@@ -434,7 +434,7 @@ def test_a_variable_first_step_is_looked_at_when_an_iteration_begins(emnist):
 
 
 def test_images_stay_with_their_labels(emnist, monkeypatch):
-    monkeypatch.setattr(data, "READ_BATCH", 100)  # in parts, as a larger set is held
+    monkeypatch.setattr(batching, "COPIED_AT_ONCE", 100)  # in parts, as a larger set is held
     known = {image.tobytes(): label for image, label in zip(*emnist.train)}
     batches = batching.training_batches(emnist.train, 32, seed=1, first_step=0).take(20)
     for images, labels in batches.as_numpy_iterator():
