@@ -396,7 +396,7 @@ def test_other_images_or_labels_have_another_fingerprint(emnist):
         assert replace(emnist, train=others).fingerprint() != emnist.fingerprint()
 
 
-def test_each_pass_takes_every_image_once_in_another_order(emnist):
+def test_each_pass_takes_every_image_once_in_another_order():
     count = 30
     part = np.arange(count, dtype=np.uint8).repeat(784).reshape(-1, 28, 28, 1), np.arange(count)
     batches = batching.training_batches(part, 8, seed=3, first_step=0).take(15)

@@ -766,7 +766,7 @@ def test_predict_refuses_a_picture_that_is_in_no_list(weights):
     assert demo.predict(loaded, np.stack([glyph("7"), glyph("L")])).shape == (2, 62)
 
 
-def test_newest_training_is_the_default_then_the_shipped(weights, tmp_path, monkeypatch):
+def test_newest_training_is_the_default_then_the_shipped(tmp_path, monkeypatch):
     monkeypatch.setattr("weights.CHECKPOINTS", tmp_path)
     with pytest.raises(demo.WeightsError, match="python mytrain.py"):
         demo.get_model()
@@ -1241,7 +1241,7 @@ def test_answers_that_are_not_finite_end_the_pad_with_a_line(overflowing, open_w
     assert code == 2 and "not finite" in err and "Traceback" not in err
 
 
-def test_no_display_for_the_pad_is_said(run, monkeypatch, weights, capsys):
+def test_no_display_for_the_pad_is_said(monkeypatch, weights, capsys):
     monkeypatch.setattr(demo.panel, "has_display", lambda: False)
     assert demo.main(["--draw", "--weights", str(weights)]) == 1
     assert "no display" in capsys.readouterr().err

@@ -981,7 +981,7 @@ def test_a_folder_lost_in_the_middle_is_made_again(whole, emnist_dir, tmp_path, 
 
 
 @pytest.mark.parametrize("place", ["checkpoints", "checkpoints/LeNet"])
-def test_a_checkpoint_folder_that_cannot_be_is_one_line(place, emnist_dir, tmp_path, capsys):
+def test_a_checkpoint_folder_that_cannot_be_is_one_line(place, emnist_dir, tmp_path):
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("in the way")
     with pytest.raises(resume.ResumeError, match="cannot be used for checkpoints"):
