@@ -21,7 +21,7 @@ from weights import MAX_CLASSES, MAX_NAME, are_class_names
 HELD_OUT_PERCENT = 5  # of the training split, for validation, where the data has no such split
 READ_BATCH = 4096  # images a step while reading; large, since an image is small
 DECODED_TOGETHER = 16  # of them in one turn of the loop; see _decoded
-EMNIST_ARCHIVE = "gzip.zip"  # what the builder downloads: 561,753,746 bytes
+EMNIST_ARCHIVE = "gzip.zip"  # what the builder downloads
 
 _MERGED = CHARACTERS[:36] + "abdefghnqrt"  # 47: lower case that looks like its capital is merged
 _EMNIST_CHARACTERS = {  # TFDS numbers EMNIST's classes without naming them
@@ -166,15 +166,16 @@ def _prepare(name, data_dir):
 
 def _by_hand(name, data_dir):
     """What a user can do where the download does not work."""
-    prepared = "  Or name a folder where the data is already prepared: --data_dir FOLDER"
+    again = "  Start again to try again,"
+    prepared = "or name a folder where the data is already prepared: --data_dir FOLDER"
     if name != "emnist":
-        return prepared
+        return f"{again} {prepared}"
     place = data_dir / "downloads" / "manual" / EMNIST_ARCHIVE
     url = tfds.builder_cls("emnist").URL
     return (
-        f"  Start again to try again, or fetch {EMNIST_ARCHIVE} (561,753,746 bytes) by hand from\n"
+        f"{again} or fetch {EMNIST_ARCHIVE} (561,753,746 bytes) by hand from\n"
         f"    {url}\n"
-        f"  put it here and start again:\n    {place}\n{prepared}"
+        f"  put it here and start again:\n    {place}\n  {prepared}"
     )
 
 

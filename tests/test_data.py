@@ -272,6 +272,14 @@ def test_a_failed_download_says_what_to_do_and_doing_it_works(
     assert len(data.load(name, tmp_path).test[1]) == 62 * TEST_PER_CLASS
 
 
+def test_a_failed_download_of_another_set_says_what_to_do(tmp_path):
+    (tmp_path / "a file").touch()
+    with pytest.raises(data.DataError) as failure:
+        data.load("mnist", tmp_path / "a file")
+    *_, what_to_do = str(failure.value).splitlines()
+    assert what_to_do.startswith("  Start again to try again, or name a folder where the data is")
+
+
 def test_unknown_name_is_one_line(tmp_path):
     with pytest.raises(data.DataError, match="no_such_set: no dataset of this name") as failure:
         data.load("no_such_set", tmp_path)
