@@ -139,7 +139,7 @@ def train(
     Args: as the options of the same names; see `python mytrain.py --help`.
 
     Returns:
-        0 when done, 1 when the loss was lost or the last state could not be saved.
+        0 when done; 1 when the loss was no number, or the last state or best weights are not saved.
 
     Raises:
         One of ERRORS: with a message for the user.

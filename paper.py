@@ -14,8 +14,8 @@ import numpy as np
 from pieces import SPECK_AREA, cut_by_edges, grown, label_pieces
 
 RIM_WEIGHT = 0.4  # of the vote on the paper's level; 0 would suit little ink, 1 no dark edges
-BACKGROUND_WINDOW = 0.55  # of the shorter side: wider than any stroke, narrower than a shadow
-SHADOW_WINDOW = 0.12  # of the shorter side: wider than a pen's stroke
+BACKGROUND_WINDOW = 0.55  # of the picture's side: wider than any stroke, narrower than a shadow
+SHADOW_WINDOW = 0.12  # of that side, too: wider than a pen's stroke
 SHARP = 0.25  # of a wide part's depth: its rim is a shadow's if it rises less over 2 % of the side
 EVEN = 0.6  # share of a note's area within a quarter of its median level; a lamp's light has less
 STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
@@ -26,7 +26,7 @@ SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow le
 TWO_LEVELS = 0.55  # share of a glyph cut out closely that is like its paper or its ink, at least
 LESSER_LEVEL, GREATER_LEVEL = 0.1, 0.8  # share that each of the two has, at least and at most
 RIM_LEVEL = 1.2  # times as much of the rim as the ink's level has is the paper's, at least
-UNCUT = 0.25  # of the ink of such a glyph: more is in pieces that touch a side
+UNCUT = 0.25  # of the ink of such a glyph: no more is in pieces that touch no side
 WIDE = 0.05  # of the longer side: the strokes of such a glyph are wider, ruled lines are not
 COLOURED = 70.0  # grey levels between a highlighter's lightest and darkest channel, at least
 MIN_CONTRAST = 10.0  # grey levels of 255: less than this is never ink

@@ -54,7 +54,7 @@ class State:
 
     settings: dict  # what must stay the same from start to end
     description: dict  # what the weights are: goes into best.json, for whoever loads them
-    log_name: str  # name of the log folder: when the run began
+    log_name: str  # name of the log folder: the data and when the run began
     epochs: int  # planned
     epoch: int = 0  # epochs completed
     step: int = 0  # steps completed in the epoch after those

@@ -55,8 +55,8 @@ if "SIGNAL" in os.environ:
     saving.Recorder.on_train_batch_end = struck
 sys.exit(mytrain.main(sys.argv[1:]))
 """
-# Two trainings: the first on one device, the second on two; as on GPUs, which JAX and a single one
-# of TensorFlow's have take five steps at once.
+# Two trainings: the first on one device, the second on two; as on GPUs, so that JAX, and TensorFlow
+# on a single one, take five steps at once.
 TENSORFLOW = """
 devices.has_gpu = lambda: True
 (processor,) = tf.config.list_physical_devices("CPU")
