@@ -473,6 +473,16 @@ def test_upright_is_the_same_alone_and_in_a_pipeline():
     np.testing.assert_array_equal(mapped, image)
 
 
+def test_every_image_of_every_step_and_seed_is_augmented_in_its_own_way():
+    same = np.repeat(np.uint8(255 * an_f()), 40, axis=0), np.zeros(40, int)
+    changed = [
+        image.numpy().tobytes()
+        for seed, step in ((5, 0), (5, 1), (6, 0))
+        for image in next(iter(batching.training_batches(same, 16, seed, step, {"shift": 2})))[0]
+    ]
+    assert len({*changed}) == len(changed) == 48
+
+
 def test_no_augmentation_changes_nothing():
     np.testing.assert_allclose(augment(an_f(), (1, 2)), an_f(), atol=1e-6)
 
