@@ -96,6 +96,14 @@ SIZES = {
 
 
 @every_model
+def test_dropout_is_a_layer_before_the_softmax_and_no_learning_rate(name):
+    network = MODELS[name](dropout=0.25)
+    rates = [layer.rate for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
+    assert {*rates} == {0.25} and isinstance(network.layers[-2], keras.layers.Dropout)
+    assert float(network.optimizer.learning_rate) == pytest.approx(1e-3)
+
+
+@every_model
 def test_number_of_parameters(name):
     assert MODELS[name]().count_params() == SIZES[name]
 
