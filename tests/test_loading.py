@@ -58,6 +58,11 @@ def test_pictures_of_rare_endings_that_opencv_reads_are_found_in_a_folder(ending
     assert entry.file == str(file)
 
 
+def test_names_sort_by_their_numbers_and_other_scripts_digits_are_letters():
+    names = ["2.png", "A10.png", "a9.png", "\u06631.png"]  # Arabic: 3
+    assert sorted(names, key=loading.natural_order) == ["2.png", "a9.png", *names[1::2]]
+
+
 def test_processes_make_the_same_of_files_as_threads(folder, monkeypatch):
     monkeypatch.setattr(loading, "WORKERS", 2)
     by_threads = loaded(folder)
