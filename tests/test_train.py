@@ -1158,9 +1158,12 @@ def test_an_epoch_may_be_steps_taken_at_once(emnist_dir, tmp_path, monkeypatch):
 
 
 def test_curves_by_step_count_from_the_start_of_the_run(tmp_path, monkeypatch):
-    """Here from step 5 of the second epoch of 10 steps on."""
+    """Here from step 5 of the second epoch of 10 steps on; a second later all five are done."""
     monkeypatch.setattr(report, "EVERY", 4)
-    state = resume.State({"steps_per_epoch": 10}, {"characters": "xyz"}, "", 3, epoch=1, step=5)
+    clock = SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr(report, "time", clock)
+    steps = {"steps_per_epoch": 10, "batch_size": 32}
+    state = resume.State(steps, {"characters": "xyz"}, "", 3, epoch=1, step=5)
     nothing = np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, int)
     board = report.TensorBoard(tmp_path / "tblogs" / "LeNet" / "run", state, nothing, None)
     board.set_model(small_network())
@@ -1168,6 +1171,9 @@ def test_curves_by_step_count_from_the_start_of_the_run(tmp_path, monkeypatch):
     board.on_epoch_begin(1)
     for batch in range(5):
         board.on_train_batch_end(batch, {"loss": batch, "accuracy": 0.5})
+    board.on_test_begin()
+    board.on_test_end({"loss": 1.0})
+    assert board.speed == 4 * 32  # images/s, without the first step, which compiles
     board.on_train_end()
     assert curves(tmp_path)["train", "by_step/loss"] == [(16, 0), (20, 4)]
 
