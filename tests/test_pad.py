@@ -187,7 +187,10 @@ def test_drawing_with_the_mouse(window, tmp_path):
 
 
 def test_after_a_turn_of_the_wheel_a_stroke_is_where_it_was_drawn(window, tmp_path):
-    window.xdotool("mousemove", 1100, 700, "click", 4, "sleep", 0.1, "click", 4, "sleep", 1.5)
+    zoomed = window.id
+    window.xdotool("mousemove", 1100, 700, "click", 4)
+    window.id = window.wait_until(lambda: (new := window._find()) != zoomed and new)
+    window.wait_until(lambda: window.geometry() == (960, 540, 880, 468))
     words = ["mousedown", 1, "sleep", 0.1]
     for k in range(26):
         words += ["mousemove", 1100 + 4 * k, 700, "sleep", 0.02]
