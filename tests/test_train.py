@@ -271,18 +271,14 @@ def test_a_lost_connection_is_heard_unless_nohup_ignores_it(handler, heard):
 
 
 def test_a_finished_run_says_so_and_more_epochs_go_on(copy, emnist_dir, capsys, monkeypatch):
-    state, begun = resume.read_state(run_folder(copy)), []
-    state.settings["precision"] = "mixed_bfloat16"
-    resume.write_state(run_folder(copy), state)
-    monkeypatch.setattr(mytrain.devices, "precision", lambda: "float32")  # on another machine
-    monkeypatch.setattr(saving.Recorder, "begin", noting(saving.Recorder.begin, begun))
+    precision = newest_state(copy)[0]["settings"]["precision"]
+    other = "mixed_bfloat16" if precision == "float32" else "float32"
+    monkeypatch.setattr(mytrain.devices, "precision", lambda: other)  # on another machine
     assert mytrain.train(**settings(emnist_dir, copy)) == 0
     output = capsys.readouterr().out
     assert "Finished: 2 epochs" in output and "more --epochs than 2" in output
     assert mytrain.train(**settings(emnist_dir, copy, epochs=3)) == 0
-    keras.mixed_precision.set_global_policy("float32")  # which later tests in this process expect
     assert "after epoch 2" in capsys.readouterr().out
-    assert {network.layers[1].compute_dtype for _, network in begun} == {"bfloat16"}
     state, _ = newest_state(copy)
     assert len(state["history"]) == 3
     # The test score is of the new best weights, not the old.
@@ -478,9 +474,14 @@ def test_a_backend_that_is_not_there_is_one_line(tmp_path):
         assert done.stderr.startswith(told)
 
 
-def test_fresh_moves_the_old_run_aside(copy, emnist_dir):
-    old = (run_folder(copy) / "best.weights.h5").read_bytes()
+def test_fresh_moves_the_old_run_aside(copy, emnist_dir, monkeypatch):
+    """The new one computes in the precision of this machine, if the old one was begun elsewhere."""
+    old, begun = (run_folder(copy) / "best.weights.h5").read_bytes(), []
+    monkeypatch.setattr(mytrain.devices, "precision", lambda: "mixed_bfloat16")
+    monkeypatch.setattr(saving.Recorder, "begin", noting(saving.Recorder.begin, begun))
     assert mytrain.train(**settings(emnist_dir, copy, seed=9, fresh=True, **BRIEF)) == 0
+    keras.mixed_precision.set_global_policy("float32")  # again, for what else this process tests
+    assert [network.layers[1].compute_dtype for _, network in begun] == ["bfloat16"]
     (aside,) = [path for path in (copy / "checkpoints").iterdir() if path != run_folder(copy)]
     assert (aside / "best.weights.h5").read_bytes() == old
     assert newest_state(copy)[0]["epoch"] == 1
