@@ -19,7 +19,8 @@ SHADOW_WINDOW = 0.12  # of that side, too: wider than a pen's stroke
 SHARP = 0.25  # of a wide part's depth: its rim is a shadow's if it rises less over 2 % of the side
 EVEN = 0.6  # share of a note's area within a quarter of its median level; a lamp's light has less
 STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
-VEIL = 0.1, 1.4  # of the ink's level: a shadow has more; of a shadow's median depth: it has less
+VEIL = 0.1  # of the ink's level: a shadow has more
+DEEPEST = 1.4  # times a shadow's median depth: what is deeper is ink in it
 SHARP_RIMS = 0.2  # pixels at sharp rims to one of the longer side: a character has more
 SOFT_SHARE = 0.4  # of a wide part's rims that are sharp, where ink crosses it: ink has more
 SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
@@ -290,8 +291,9 @@ def _soft_parts(flat):
 def without_shadow(strength, level, unit):
     """Takes from the ink's strength what the shadow of a hand or a phone across it adds.
 
-    The rims of ink are sharp, those of a shadow are not. So on the paler side of a sharp rim is
-    paper, shaded or not; the shadow elsewhere is interpolated from these places.
+    The rims of ink are sharp, those of a shadow are not. One that comes in from the edge and is
+    wider than a stroke goes first. Then, on the paler side of a sharp rim is paper, shaded or not;
+    the shadow elsewhere is interpolated from these places.
 
     Args:
         strength: (h, w) float32, how far each pixel is from the paper.
@@ -299,7 +301,8 @@ def without_shadow(strength, level, unit):
         unit: int, pixels of `strength` to one of the picture's, where that was enlarged.
 
     Returns:
-        (h, w) float32; `strength` itself where the paper is even beside nine rims in ten.
+        (h, w) float32; `strength` itself where no wide shadow comes in, and the paper is even
+        beside nine rims in ten.
     """
     strength = _without_wide_shadows(strength, level, unit)
     sharp, paler = _sharp_rims(strength, 0.4 * level, unit)
@@ -319,17 +322,13 @@ def without_shadow(strength, level, unit):
 
 
 def _without_wide_shadows(strength, level, unit):
-    """Takes off what comes in from the edge, wider than a stroke, with soft rims beside sharp ones.
+    """Takes off what comes in from the edge, wider than a stroke and with soft rims.
 
-    Arguments and result as of `without_shadow`.
+    Only where there are sharp rims, too. Arguments and result as of `without_shadow`.
     """
-    faint, edges = VEIL[0] * level, np.ones(strength.shape, bool)
-    edges[1:-1, 1:-1] = False
-    if strength[edges].max() <= faint:
-        return strength
     kernel = np.ones([round(SHADOW_WINDOW * max(strength.shape))] * 2)
     wide = cv2.morphologyEx(strength, cv2.MORPH_OPEN, kernel)
-    labels, stats = label_pieces(wide > faint)
+    labels, stats = label_pieces(wide > VEIL * level)
     cut = 1 + np.flatnonzero(cut_by_edges(stats[1:], labels.shape).any(axis=0))
     if not len(cut):
         return strength
@@ -343,9 +342,9 @@ def _without_wide_shadows(strength, level, unit):
         inside = strength > depth / 2
         rims = grown(part, 5 * unit) & inside & grown(~inside, 1)
         if np.count_nonzero(rims & sharp) < SOFT_SHARE * np.count_nonzero(rims):
-            veil = np.minimum(wide, VEIL[1] * depth)  # a fat stroke on it is deeper
-            share = 255 / np.maximum(255 - veil, 64)  # dark ink absorbs one of the light there is
-            lit = np.maximum(strength - veil, 0) * share
+            veil = np.minimum(wide, DEEPEST * depth)
+            # Dark ink absorbs a share of the light: the less there is, the less deep it seems.
+            lit = np.maximum(strength - veil, 0) * (255 / np.maximum(255 - veil, 64))
             strength = np.where(grown(part, 4 * unit), lit, strength)
     return strength
 
