@@ -30,6 +30,7 @@ FOLDER = "predictions"
 MAX_STEM = 240  # bytes of an answer's name
 TEXT_CHUNK = b"tEXtdemo.py\0"  # then the answer's name, "/", the picture's name, both quoted
 NO_PICTURE = "."  # in place of the picture's name: what is no answer to one, a panel or a sheet
+COLUMNS = ["file", "character", "confidence", "second", "third", "note"]  # of a --csv file
 PNG_HEAD = 33  # bytes of a PNG's signature and first chunk
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 
@@ -201,7 +202,7 @@ def csv_table(entries):
     """
     text = io.StringIO(newline="")
     table = csv.writer(text)
-    table.writerow(["file", "character", "confidence", "second", "third", "note"])
+    table.writerow(COLUMNS)
     for file, readings, note in entries:
         first, *others = [character for character, _ in readings]
         row = [file, first, f"{readings[0][1]:.4f}", *others, "", ""]
@@ -232,7 +233,7 @@ def write_new(path, content):
 
 
 def check_output(path, inputs, endings):
-    """OSError where `write_whole` would fail, or would write over a picture of the user's.
+    """OSError where `write_whole` would fail, or would write over a file of the user's.
 
     Args:
         path: of the file to write.
@@ -246,8 +247,12 @@ def check_output(path, inputs, endings):
     target = Path(os.path.realpath(path))
     if target.is_file() and target.suffix.lower() in endings and not is_overview(target):
         raise FileExistsError(None, "it is a picture, and no sheet of an earlier run")
-    if os.path.isfile(path):
-        open(path, "r+b").close()  # not replaceable where open elsewhere, on Windows, or another's
+    if os.path.isfile(path) and not _stream(path):
+        # "+": not replaceable where open elsewhere, on Windows, or another's.
+        with open(path, "r+b") as file:
+            head = ",".join(COLUMNS).encode()
+            if file.read(len(head)) not in (b"", head) and not is_overview(target):
+                raise FileExistsError(None, "it is there already, and no table of an earlier run")
     write_whole(path, None)
 
 

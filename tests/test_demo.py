@@ -238,7 +238,7 @@ def test_csv_is_utf8_with_paths_as_given(run, tmp_path):
         write_picture(tmp_path / "in" / name, "L")
     (tmp_path / "in" / "bad.png").write_text("text")
     out = tmp_path / "out.csv"
-    out.write_text("old")
+    out.write_text("file,character,confidence,second,third,note\r\nold,X,1.0000,Y,Z,\r\n")
     code = run("in", "--csv", out)[0]
     assert code == 1
     with open(out, encoding="utf-8", newline="") as file:
@@ -632,6 +632,21 @@ def test_pictures_of_the_user_s_are_no_place_for_outputs(run, tmp_path):
         assert code == 2
         assert err == ["a.png: cannot be written: it is a picture, and no sheet of an earlier run"]
         assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_a_file_of_the_user_s_is_no_place_for_a_csv(run, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    labels = tmp_path / "labels.csv"
+    for theirs in ("file,character\nx.png,L\n", "notes\n"):
+        labels.write_text(theirs)
+        code, _, err = run("x.png", "--csv", "labels.csv")
+        assert code == 2 and labels.read_text() == theirs
+        no_table = "it is there already, and no table of an earlier run"
+        assert err == [f"labels.csv: cannot be written: {no_table}"]
+    labels.write_text("")  # as mktemp makes it
+    for _ in range(2):  # the second time over its own
+        assert run("x.png", "--csv", "labels.csv")[0] == 0
+        assert labels.read_text().startswith("file,character,confidence,")
 
 
 def test_a_csv_on_standard_output_is_all_that_is_there(weights, tmp_path):
