@@ -6,6 +6,7 @@
 OpenCV and numpy: the function that reads is passed in.
 """
 
+import signal
 import sys
 
 import cv2
@@ -109,14 +110,22 @@ def drawing_pad(read, save):
             (None, (), False) where it sees nothing. Called once for a change, never for an empty
             pad.
         save: function of a picture -> the path under which it saved it.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C.
     """
     x, y, *size = picture_box()
     pad = Pad(size)
     actions = {"u": pad.undo, "c": pad.clear, "e": pad.toggle_eraser}
     actions |= {"+": lambda: pad.change_pen(1), "-": lambda: pad.change_pen(-1)}
     seen, shown, key = None, None, ""
+    # OpenCV would drop a KeyboardInterrupt that is raised in its call of `_on_mouse`.
+    stopped = []
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
     try:
         while True:
+            if stopped:
+                raise KeyboardInterrupt
             if pad.changes != seen:
                 seen, note, drawing = pad.changes, KEYS, pad.render()
                 inked = (drawing < 255).any()
@@ -141,6 +150,7 @@ def drawing_pad(read, save):
                 cv2.destroyWindow(WINDOW)
                 pad.wheeled, shown = False, None
     finally:
+        signal.signal(signal.SIGINT, before)
         cv2.destroyAllWindows()
 
 

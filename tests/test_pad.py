@@ -6,6 +6,7 @@ The window tests run a small program with a made-up `read` on a virtual screen, 
 as a person would, and look at what came out.
 """
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -201,6 +202,15 @@ def test_after_a_turn_of_the_wheel_a_stroke_is_where_it_was_drawn(window, tmp_pa
     letter = (cv2.imread(str(tmp_path / "drawing.png")) < 255).any(axis=2)
     left, top = 960 + picture_box()[0], 540 + picture_box()[1]
     assert letter[700 - top, 1104 - left : 1196 - left].all() and letter.sum() < 20 * 122
+
+
+def test_ctrl_c_while_the_mouse_moves_ends_it(open_window, tmp_path):
+    interrupt = "pad._on_mouse = lambda *_: __import__('signal').raise_signal(2)\n    "
+    program = PAD.replace("pad.drawing_pad", interrupt + "pad.drawing_pad")
+    window = open_window([sys.executable, "-c", program, tmp_path], cwd=ROOT)
+    window.xdotool("mousemove", 1196, 770, "sleep", 0.1, "mousemove", 1200, 770)
+    code, _, err = window.end()
+    assert code == -signal.SIGINT and err.endswith("KeyboardInterrupt\n")
 
 
 def test_the_reading_follows_the_mouse(window):
