@@ -1,7 +1,7 @@
 """Where answers go on disk: the predictions/ folder beside the pictures, the files asked for.
 
-A picture `x.jpg` that was read as A is saved as `predictions/A_x.png`. Where that name is taken,
-case ignored, by another picture or by a file that is not ours, it becomes `A_x_2.png`, ... Each
+A picture `x.jpg` that was read as A is saved as `predictions/A_x.png`. Where that name is taken, in
+any case or spelling, by another picture or by a file not ours, it becomes `A_x_2.png`, ... Each
 file names its picture in a PNG text chunk, so that a second run replaces its own answer to the same
 picture, and nothing else is ever overwritten, deleted or read again.
 
@@ -20,6 +20,7 @@ import re
 import shutil
 import stat
 import sys
+import unicodedata
 import urllib.parse
 import zlib
 from pathlib import Path
@@ -74,13 +75,13 @@ class Answers:
     def __init__(self, pictures_folder):
         self.folder = Path(pictures_folder, FOLDER)
         self.folder.mkdir(exist_ok=True)
-        self.taken = collections.Counter()  # names, case ignored
+        self.taken = collections.Counter()  # `_folded` names
         self.ours = collections.defaultdict(list)  # picture's name -> names of our answers to it
         for path in self.folder.iterdir():
             self._take(path.name, source_of(path))
 
     def _take(self, name, source):
-        self.taken[name.casefold()] += 1
+        self.taken[_folded(name)] += 1
         if source:
             self.ours[source].append(name)
 
@@ -88,7 +89,7 @@ class Answers:
         """(path for a new answer, paths of an earlier run's answers, whose place it takes)."""
         earlier = self.ours.pop(source, [])
         for name in earlier:
-            self.taken[name.casefold()] -= 1
+            self.taken[_folded(name)] -= 1
         # A dot in front would hide the file; the demo passes over ._x.png, as over a Mac's notes.
         safe = re.sub(r"^\.|[^\w.+-]", lambda match: f"%{ord(match[0]):02X}", character)
         encoding = sys.getfilesystemencoding()  # of Latin-1, say: then it lacks letters
@@ -96,7 +97,7 @@ class Answers:
         stem = fitting(f"{safe}_{Path(source).stem}")
         endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
         names = (f"{stem}{ending}.png" for ending in endings)
-        free = next(name for name in names if not self.taken[name.casefold()])
+        free = next(name for name in names if not self.taken[_folded(name)])
         self._take(free, source)
         return self.folder / free, [self.folder / name for name in earlier]
 
@@ -111,8 +112,7 @@ def _save(path, source, content, earlier):
     content = marked(content, path.name, source)
     if source_of(path) == source and path not in earlier:  # of another run, at the same time
         earlier = [*earlier, path]
-    # The same name, or another case of it, which many a disk does not tell apart.
-    again = next((old for old in earlier if old.name.casefold() == path.name.casefold()), None)
+    again = next((old for old in earlier if _folded(old.name) == _folded(path.name)), None)
     if again:
         write_whole(again, content)
         again.rename(path)
@@ -121,6 +121,11 @@ def _save(path, source, content, earlier):
     for old in earlier:
         if old != again:
             old.unlink(missing_ok=True)
+
+
+def _folded(name):
+    """One for all names that a disk may take for the same: other case, accents spelled apart."""
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def marked(content, name, source):
@@ -154,7 +159,9 @@ def source_of(path):
         return None
     own, _, source = chunk.removeprefix(TEXT_CHUNK).partition(b"/")
     own, source = (os.fsdecode(urllib.parse.unquote_to_bytes(part)) for part in (own, source))
-    return source if own == path.name else None  # a copy under another name is the user's
+    # A copy under another name is the user's; some disks change how an accent is spelled.
+    own, name = (unicodedata.normalize("NFC", name) for name in (own, path.name))
+    return source if own == name else None
 
 
 def as_overview(content, path):

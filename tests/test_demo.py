@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -554,6 +555,25 @@ def test_names_that_collide_are_numbered_and_stay(run, tmp_path):
         assert len(now) == len({name.casefold() for name in now}) == len(names)
     sources = [answers.source_of(tmp_path / "in" / "predictions" / name) for name in now]
     assert sorted(sources) == sorted(names)
+
+
+def test_accents_may_be_spelled_either_way(run, tmp_path):
+    """A Mac takes both for one name; its older disks, and networks, change the spelling."""
+    one, apart = "\u00e9.png", "e\u0301.png"
+    for name in (one, apart):
+        write_picture(tmp_path / "in" / name, "L")
+    pictures = len([*(tmp_path / "in").iterdir()])  # 1 on a Mac
+    assert run("in")[0] == 0
+    now = {unicodedata.normalize("NFC", name) for name in saved(tmp_path / "in")}
+    assert len(now) == pictures
+
+    write_picture(tmp_path / "other" / one, "L")
+    assert run("other", "--sheet", "other/" + one.replace(".", "s."))[0] == 0
+    for path in [*tmp_path.glob("other/*s.png"), *tmp_path.glob("other/predictions/*")]:
+        path.rename(path.with_name(unicodedata.normalize("NFD", path.name)))
+    code, out, _ = run("other")
+    assert (code, out[-1]) == (0, "1 read, 0 unsure, 0 not read")
+    assert len(saved(tmp_path / "other")) == 1
 
 
 def test_an_answer_stays_where_the_new_one_cannot_be_written(run, tmp_path, monkeypatch):
