@@ -311,6 +311,10 @@ def _screen_size():
     if sys.platform == "win32":
         return tuple(map(ctypes.windll.user32.GetSystemMetrics, (0, 1)))
     try:
+        if sys.platform == "darwin":  # in points, as windows are placed
+            mac = ctypes.CDLL("/System/Library/Frameworks/CoreGraphics.framework/CoreGraphics")
+            screen = mac.CGMainDisplayID()
+            return mac.CGDisplayPixelsWide(screen), mac.CGDisplayPixelsHigh(screen)
         x11 = ctypes.CDLL("libX11.so.6")
     except OSError:
         return 1920, 1080

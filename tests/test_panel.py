@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -267,6 +268,19 @@ def test_qt_says_nothing_on_a_wayland_desktop(open_window, tmp_path, desktop):
 def test_opencv_without_windows_has_no_display(monkeypatch):
     monkeypatch.setattr(cv2, "currentUIFramework", lambda: "", raising=False)
     assert panel.has_display() is False
+
+
+def test_a_mac_is_asked_for_the_size_of_its_screen(monkeypatch):
+    graphics = SimpleNamespace(
+        CGMainDisplayID=lambda: 1,
+        CGDisplayPixelsWide={1: 1440}.get,
+        CGDisplayPixelsHigh={1: 900}.get,
+    )
+    monkeypatch.setattr(panel.sys, "platform", "darwin")
+    monkeypatch.setattr(
+        panel.ctypes, "CDLL", lambda path: {"CoreGraphics": graphics}[Path(path).name]
+    )
+    assert panel._screen_size() == (1440, 900)
 
 
 # -------------------------------------------------------------------------------------- assets
