@@ -129,6 +129,7 @@ def test_its_code_makes_a_dataset_of_a_folder_of_pictures(tmp_path, monkeypatch)
     for number, character in enumerate(characters, start=1):
         mine = tmp_path / "mine" / f"{character}_{number}.png"
         shutil.copy(ROOT / "assets" / f"{number}.png", mine)
+    (tmp_path / "mine" / "._A_1.png").write_bytes(b"\0\5\x16\7")  # a Mac's note on a USB stick
     monkeypatch.chdir(tmp_path)
     code = [
         [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "tfds" in block]
