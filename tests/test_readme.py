@@ -63,6 +63,14 @@ def test_there_are_the_two_commands_for_a_fresh_machine():
     assert all("python3 -m venv .venv" in command for command in (first, second))
 
 
+def test_it_says_where_the_programs_of_its_commands_are():
+    programs = {command.split()[0] for command in COMMANDS[2:]} - {"export"}
+    programs |= set(re.findall(r"`(pip) install", README))
+    for text, words in ((README, r"Below,\s(.+?) `\.venv`"), (CHINESE, r"下文的(.+?)`\.venv`")):
+        named = set(re.findall(r"`(\w+)`", re.search(words, text).group(1)))
+        assert named == {name for name in programs if "=" not in name}
+
+
 @pytest.mark.parametrize(("script", "parse"), PARSERS.items())
 def test_every_command_parses(script, parse):
     lines = arguments(script)
