@@ -71,6 +71,14 @@ def test_it_says_where_the_programs_of_its_commands_are():
         assert named == {name for name in programs if "=" not in name}
 
 
+def test_it_says_what_to_do_with_another_python():
+    newest = re.search(r"Python 3\.\d+, 3\.\d+ or (3\.\d+),", README).group(1)
+    for text in (README, CHINESE):
+        (row,) = (line for line in text.splitlines() if "No matching distribution" in line)
+        assert f"`python{newest} -m venv .venv`" in row
+        assert f"`py -{newest} -m venv .venv`" in row
+
+
 @pytest.mark.parametrize(("script", "parse"), PARSERS.items())
 def test_every_command_parses(script, parse):
     lines = arguments(script)
