@@ -26,6 +26,10 @@ def commands(text):
     ]
 
 
+def python_blocks(text):
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
 def options(text):
     return set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*[a-z]", text))
 
@@ -148,8 +152,7 @@ def test_its_code_makes_a_dataset_of_a_folder_of_pictures(tmp_path, monkeypatch)
     (tmp_path / "mine" / "._A_1.png").write_bytes(b"\0\5\x16\7")  # a Mac's note on a USB stick
     monkeypatch.chdir(tmp_path)
     code = [
-        [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "tfds" in block]
-        for text in (README, CHINESE)
+        [block for block in python_blocks(text) if "tfds" in block] for text in (README, CHINESE)
     ]
     assert code[0] == code[1] and len(code[0]) == 1
     exec(compile(code[0][0], "README.md", "exec"), {})
@@ -160,6 +163,17 @@ def test_its_code_makes_a_dataset_of_a_folder_of_pictures(tmp_path, monkeypatch)
     assert loaded.characters == [*model.CHARACTERS]
     labels = [*loaded.train[1], *loaded.validation[1]]
     assert sorted(loaded.characters[label] for label in labels) == sorted(characters)
+
+
+def test_its_code_reads_a_picture(tmp_path, monkeypatch, capsys):
+    (code,) = (block for block in python_blocks(README) if "get_model" in block)
+    assert code.split("#")[0] in CHINESE
+    shutil.copytree(ROOT / "checkpoints" / "shipped", tmp_path / "checkpoints" / "shipped")
+    monkeypatch.setattr("weights.CHECKPOINTS", tmp_path / "checkpoints")
+    shutil.copy(ROOT / "assets" / "1.png", tmp_path / "scan.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "A\n"
 
 
 def test_requirements_cover_the_imports():
