@@ -329,9 +329,11 @@ def _screen_size():
 
 def _is_open():
     try:
-        return cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) >= 1
-    except cv2.error:  # Qt, once its last window was closed
+        visible = cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE)
+    except cv2.error:  # Qt, once its last window was closed; a Mac, where there is none
         return False
+    # A Mac's own windows have no cross; 0 is one that is minimised, elsewhere one that is closed.
+    return visible >= (0 if cv2.currentUIFramework() == "COCOA" else 1)
 
 
 def read_key(wait_ms):

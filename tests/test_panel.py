@@ -283,6 +283,15 @@ def test_a_mac_is_asked_for_the_size_of_its_screen(monkeypatch):
     assert panel._screen_size() == (1440, 900)
 
 
+def test_a_window_that_is_minimised_on_a_mac_stays_open(monkeypatch):
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda name, prop: 0.0)
+    assert not panel._is_open()
+    monkeypatch.setattr(cv2, "currentUIFramework", lambda: "COCOA")
+    assert panel._is_open()
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda name, prop: -1.0)
+    assert not panel._is_open()
+
+
 # -------------------------------------------------------------------------------------- assets
 def test_assets_are_what_their_script_draws(tmp_path, monkeypatch):
     import draw_assets
