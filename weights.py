@@ -59,7 +59,8 @@ def get_model(weights=None):
 def find_weights():
     """The best weights of the user's newest training, the shipped ones where there is none."""
     try:
-        found = [path for path in CHECKPOINTS.glob("*/*.json") if path.is_file()]
+        # ._x.json is none: what a Mac notes of x.json on another's disk.
+        found = [path for path in CHECKPOINTS.glob("*/[!.]*.json") if path.is_file()]
         shipped = [path for path in found if path.parent.name == "shipped"]
         trained = [path for path in found if path.name == "best.json" and path not in shipped]
         newest = max(trained or shipped, key=lambda path: path.stat().st_mtime_ns, default=None)

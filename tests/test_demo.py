@@ -810,6 +810,7 @@ def test_newest_training_is_the_default_then_the_shipped(tmp_path, monkeypatch):
         sidecar = tmp_path / f"{name}.json"
         sidecar.write_text("{}")
         os.utime(sidecar, (10**9 - age, 10**9 - age + 100 * ("shipped" in name)))
+    (tmp_path / "shipped" / "._ResNet.json").write_bytes(b"\0\5\x16\7")  # a Mac's note, the newest
     assert demo.find_weights() == tmp_path / "ResNet" / "best.weights.h5"
     os.utime(tmp_path / "LeNet" / "best.json", (2 * 10**9, 2 * 10**9))
     assert demo.find_weights() == tmp_path / "LeNet" / "best.weights.h5"
