@@ -87,10 +87,10 @@ def decode(data):
     picture = _bgr(picture)
     if (picture[::8, ::8] == picture[0, 0]).all() and (picture == picture[0, 0]).all():
         picture = _last_frame(data, picture)
-        if not np.ptp(picture) and _tag(data.tobytes(), SAMPLES_PER_PIXEL) == 2:
+        if not np.ptp(picture) and _tags(data).get(SAMPLES_PER_PIXEL) == 2:
             raise PictureError("a grey TIFF with transparency, which OpenCV loses: save it as PNG")
-    exif = [b.tobytes() for k, b in zip(kinds, blobs) if k == cv2.IMAGE_METADATA_EXIF]
-    return _turned(picture, _tag(exif[0], ORIENTATION) if exif else 1)
+    exif = [blob.ravel() for k, blob in zip(kinds, blobs) if k == cv2.IMAGE_METADATA_EXIF]
+    return _turned(picture, _tags(exif[0]).get(ORIENTATION) if exif else 1)
 
 
 def _last_frame(data, first):
@@ -119,9 +119,9 @@ def holds_several(data):
     """
     first = data[:4096].tobytes()
     if first[:4] in (b"II*\0", b"MM\0*"):
-        tiff = data.tobytes()
-        is_smaller = (_tag(tiff, SUBFILE, page=1) or 0) & 1  # a copy of a page
-        return _tag(tiff, WIDTH, page=1) is not None and not is_smaller
+        second = _tags(data, page=1)
+        is_thumbnail = second.get(SUBFILE, 0) & 1
+        return WIDTH in second and not is_thumbnail
     if not any(mark in first for mark in MOVING):
         return False
     try:
@@ -256,25 +256,30 @@ def _outline(colour, alpha, visible):
     return edge if alike[0] > 0.9 and alike[1] < 0.95 else None
 
 
-def _tag(tiff, tag, page=0):
-    """A tag's number in the bytes of a TIFF file, or of an EXIF block, which is one; or None."""
-    order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
+def _tags(tiff, page=0):
+    """{tag: number} of a page of a TIFF file, or of an EXIF block, which is one; {} without it.
+
+    Args:
+        tiff: (n,) uint8, the bytes of it.
+        page: counted from 0.
+    """
+    order = {b"II": "little", b"MM": "big"}.get(tiff[:2].tobytes())
     if order is None:
-        return None
+        return {}
 
     def number(start, n):
-        return int.from_bytes(tiff[start : start + n], order)
+        return int.from_bytes(tiff[start : start + n].tobytes(), order)
 
     directory = number(4, 4)
     for _ in range(page):
         directory = directory and number(directory + 2 + 12 * number(directory, 2), 4)
+    tags = {}
     for k in range(directory and number(directory, 2)):
         entry = directory + 2 + 12 * k
         if entry + 12 > len(tiff):
             break
-        if number(entry, 2) == tag:
-            return number(entry + 8, 2)
-    return None
+        tags.setdefault(number(entry, 2), number(entry + 8, 2))
+    return tags
 
 
 def _turned(picture, orientation):
