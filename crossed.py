@@ -205,31 +205,27 @@ def _frame_crossed(mask, w, h, corner):
     down, across = (bottom - top) // 4, (right - left) // 4
     reach = corner * side
     near = max(2, int(reach / 3))  # the middle of a round corner is no farther from a square one
-    if not (
-        -reach < beyond.min()
-        and beyond.max() < 0.3 * side
-        and all(
-            mask[y - near : y + near + 1, x - near : x + near + 1].any()
-            for y in places[0]
-            for x in places[1]
-        )
-        and mask[top + down : bottom - down, left + across : right - across].any()  # in no O
-    ):
+    corners = [
+        mask[y - near : y + near + 1, x - near : x + near + 1].any()
+        for y in (top, bottom)
+        for x in (left, right)
+    ]
+    middle = mask[top + down : bottom - down, left + across : right - across]  # empty in an O
+    if beyond.min() <= -reach or beyond.max() >= 0.3 * side or not (all(corners) and middle.any()):
         return None
-    level, upright = (
-        (both[0] | both[1], _shallow(ink, max(thick for _, thick in pair)))
-        for ink, both, pair in zip(inks, bands, sides)
+    level, upright = (both[0] | both[1] for both in bands)
+    level_thin, upright_thin = (
+        _shallow(ink, max(thick for _, thick in pair)) for ink, pair in zip(inks, sides)
     )
-    frame = (mask > 0) & (
-        level[0] & level[1] | (upright[0] & upright[1] | level[0].T & upright[0]).T
-    )
+    # Where two sides meet, the ink is deep, but no stroke's.
+    frame = (mask > 0) & (level & level_thin | (upright & upright_thin).T | level & upright.T)
     labels, stats = label_pieces((mask > 0) & ~frame)
-    x, y, w, h, _ = stats.T
-    aside = (x + w < left + reach) | (x > right - reach)
-    corners = aside & ((y + h < top + reach) | (y > bottom - reach))
-    if h[1:][~corners[1:]].max(initial=0) <= FRAMED * side:
+    x, y, wide, high, _ = stats.T
+    aside = (x + wide < left + reach) | (x > right - reach)
+    at_corners = aside & ((y + high < top + reach) | (y > bottom - reach))
+    if high[1:][~at_corners[1:]].max(initial=0) <= FRAMED * side:
         return None
-    return frame | of_pieces(labels, corners)
+    return frame | of_pieces(labels, at_corners)
 
 
 def _side(band, stats, corner):
