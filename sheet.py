@@ -103,11 +103,10 @@ def _inside(grey, light, solid, least_step, least_share):
     outline = max(outlines, key=cv2.contourArea, default=())
     if len(outline) < 3:
         return None
-    sheet, hull = np.zeros_like(light), np.zeros_like(light)
-    cv2.drawContours(sheet, [outline], 0, 1, cv2.FILLED)
-    sheet &= light if solid else 1
+    filled = cv2.drawContours(np.zeros_like(light), [outline], 0, 1, cv2.FILLED)
+    sheet = filled & light if solid else filled
     corners = cv2.convexHull(outline)
-    cv2.fillConvexPoly(hull, corners, 1)
+    hull = cv2.fillConvexPoly(np.zeros_like(light), corners, 1)
     polygon = cv2.approxPolyDP(corners, 0.02 * cv2.arcLength(corners, True), True)
     around = hull == 0
     ground = around & (light == 0)
@@ -124,22 +123,21 @@ def _inside(grey, light, solid, least_step, least_share):
     edge = ~around & (cv2.dilate(around.astype(np.uint8), np.ones((3, 3))) > 0)
     if step < least_step or np.median(slopes[edge]) < SHARP * step:
         return None
-    if _is_letter(grey, light, outline, np.median(grey[ground]), SHOWN * step):
+    if _is_letter(grey, light, filled, np.median(grey[ground]), SHOWN * step):
         return None
     border = cv2.copyMakeBorder(hull, 2, 2, 2, 2, cv2.BORDER_REPLICATE)  # the picture's is no edge
     return cv2.erode(border, np.ones((5, 5)))[2:-2, 2:-2]
 
 
-def _is_letter(grey, light, outline, ground, most):
+def _is_letter(grey, light, filled, ground, most):
     """Whether a light region is a letter such as a D: one stroke's width around convex holes.
 
     Args:
         grey, light: as for `_inside`.
-        outline: (n, 1, 2) int32, of the region.
+        filled: (h, w) uint8, 1 in the region and its holes.
         ground: the level of what is around it; in the holes of a letter it shows.
         most: how far the darkest in the holes may be from that.
     """
-    filled = cv2.drawContours(np.zeros_like(light), [outline], 0, 1, cv2.FILLED)
     holes, hulls = filled & (1 - light), np.zeros_like(light)
     for hole in cv2.findContours(holes, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
         cv2.fillConvexPoly(hulls, cv2.convexHull(hole), 1)
