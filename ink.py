@@ -135,7 +135,7 @@ def _look_closer(picture, ink, mask, sheet):
     if part.size > 0.8 * picture.size:
         return ink, mask
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
-    near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5)))[y0:y1, x0:x1]
+    near = grown(mask, 2)[y0:y1, x0:x1].view(np.uint8)
     work, scale, spotless = _rescaled(part)
     if sheet is not None:
         work = _without_desk(work, sheet[y0:y1, x0:x1])

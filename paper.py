@@ -11,7 +11,7 @@ numbers were chosen on glyphs drawn on simulated paper.
 import cv2
 import numpy as np
 
-from pieces import SPECK_AREA, cut_by_edges, grown, label_pieces
+from pieces import SPECK_AREA, along_edges, cut_by_edges, grown, label_pieces
 
 RIM_WEIGHT = 0.4  # of the vote on the paper's level; 0 would suit little ink, 1 no dark edges
 BACKGROUND_WINDOW = 0.55  # of the picture's side: wider than any stroke, narrower than a shadow
@@ -70,8 +70,7 @@ def _level_blots(wide, channel):
         wide: (h, w) float32, the paper that `without_ink` has found; overwritten.
         channel: (h, w) float32, what it was found in.
     """
-    rim = np.concatenate([wide[0], wide[-1], wide[:, 0], wide[:, -1]])
-    base = quantile(rim, 0.5)
+    base = quantile(along_edges(wide), 0.5)
     labels, stats = label_pieces(wide > base + MIN_CONTRAST)
     height, width = wide.shape
     for k in range(1, len(stats)):
@@ -107,7 +106,7 @@ def margin_of(picture):
     shares = [np.count_nonzero(abs(some - level) < around) / some.size for level in levels]
     if sum(shares) < TWO_LEVELS or min(shares) < LESSER_LEVEL or max(shares) > GREATER_LEVEL:
         return None
-    rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    rim = along_edges(picture)
     parts = [abs(rim[:, 1] - level) < around for level in levels]
     counts = [np.count_nonzero(part) for part in parts]
     paper = int(np.argmax(counts))

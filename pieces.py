@@ -72,8 +72,7 @@ def _at_edges(labels, stats):
     """
     height, width = labels.shape
     _, _, w, h, area = stats.T
-    edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    contact = np.bincount(edges, minlength=len(stats))
+    contact = np.bincount(along_edges(labels), minlength=len(stats))
     hugs = (contact > 0.5 * (w + h)) & (area < 0.25 * min(height, width) * (w + h))
     across = (w == width) & (h < THIN * height)
     down = (h == height) & (w < THIN * width)
@@ -146,6 +145,11 @@ def cut_by_edges(stats, shape, within=0):
     """
     x, y, w, h, _ = stats.T
     return np.array([x, y, shape[1] - x - w, shape[0] - y - h]) <= within
+
+
+def along_edges(values):
+    """What lies along the four edges of an (h, w[, 3]) picture: (n[, 3]), the corners twice."""
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
 def over(stats, main, aside=0.25, high=0.6):

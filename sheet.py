@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from paper import quantile
+from pieces import along_edges, grown
 
 SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
 MIN_STEP = 40.0  # grey levels of 255 between the sheet and what it lies on, at least
@@ -82,7 +83,7 @@ def find_cell(grey):
     Otsu's threshold would not tell the two apart: it lies between them and the ink.
     """
     grey = cv2.blur(grey, (3, 3))
-    ground = quantile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 0.5)
+    ground = quantile(along_edges(grey), 0.5)
     white = quantile(grey.ravel(), WHITE)
     if white - ground < MIN_PALE_STEP:
         return None
@@ -120,7 +121,7 @@ def _inside(grey, light, solid, least_step, least_share):
         return None
     step = grey[~around & (light > 0)].mean() - grey[ground].mean()
     slopes = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3)))
-    edge = ~around & (cv2.dilate(around.astype(np.uint8), np.ones((3, 3))) > 0)
+    edge = ~around & grown(around, 1)
     if step < least_step or np.median(slopes[edge]) < SHARP * step:
         return None
     if _is_letter(grey, light, filled, np.median(grey[ground]), SHOWN * step):
