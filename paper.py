@@ -72,11 +72,8 @@ def _level_blots(wide, channel):
     """
     base = quantile(along_edges(wide), 0.5)
     labels, stats = label_pieces(wide > base + MIN_CONTRAST)
-    height, width = wide.shape
-    for k in range(1, len(stats)):
-        x, y, w, h, _ = stats[k]
-        if x == 0 or y == 0 or x + w == width or y + h == height:
-            continue
+    whole = ~cut_by_edges(stats[1:], wide.shape).any(axis=0)
+    for k in 1 + np.flatnonzero(whole):
         part = labels == k
         depth = quantile(wide[part], 0.5) - base
         inside = part & (wide > base + 0.9 * depth)
