@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from crossed import crossed_frame, lines, underline
-from paper import quantile, shadows
+from paper import gradient, quantile, shadows
 from pieces import (
     OTHER_AREA,
     STRAY,
@@ -231,7 +231,7 @@ def _weaker_level(strength, level, kept, spotless):
     weaker = quantile(half[of_pieces(labels, found)], 0.5)
     rim = (strength > 0.5 * weaker) & grown(strength <= 0.5 * weaker, 1)
     rim &= ~grown(strength > 0.5 * level, 3)
-    steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones((3, 3)))[rim]
+    steps = gradient(strength)[rim]
     return weaker if len(steps) and quantile(steps, 0.5) > 0.4 * weaker else level
 
 

@@ -52,7 +52,7 @@ def without_ink(channel, large):
         return wide
     narrow = opened(SHADOW_WINDOW)
     depth = narrow - wide  # what is wider than SHADOW_WINDOW
-    steps = cv2.morphologyEx(narrow, cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    steps = gradient(narrow)
     labels, stats = label_pieces(depth > MIN_CONTRAST / 2)
     for k in range(1, len(stats)):
         part = grown(labels == k, 4)
@@ -263,7 +263,7 @@ def _soft_parts(flat):
     kernel = np.ones([max(3, round(SHADOW_WINDOW * max(flat.shape)))] * 2)
     wide = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)  # as if no strokes crossed it
     wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel).clip(0)
-    steps = cv2.morphologyEx(wide, cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    steps = gradient(wide)
     # Above a tenth: squared paper lifts everything a little, and would make it all one part.
     labels, stats = label_pieces(wide > max(MIN_CONTRAST / 2, wide.max() / 10))
     soft = np.zeros_like(flat)
@@ -275,9 +275,7 @@ def _soft_parts(flat):
         inside = wide[labels == k]
         level = quantile(inside, 0.5)
         if (np.abs(inside - level) < level / 4).mean() > EVEN:
-            ground = cv2.morphologyEx(
-                np.minimum(wide, 1.5 * level), cv2.MORPH_GRADIENT, np.ones((3, 3))
-            )
+            ground = gradient(np.minimum(wide, 1.5 * level))
             if quantile(ground[part], 0.95) > 2 * SHARP * 1.5 * level:
                 continue
         soft[part] = wide[part]
@@ -375,8 +373,13 @@ def _sharp_rims(strength, least, unit):
     around = np.ones([8 * unit + 1] * 2)
     paler = cv2.erode(strength, around)
     rise = cv2.dilate(strength, around) - paler
-    steps = cv2.morphologyEx(strength, cv2.MORPH_GRADIENT, np.ones([2 * unit + 1] * 2))
-    return (rise > least) & (steps > STEEP * rise), paler
+    return (rise > least) & (gradient(strength, unit) > STEEP * rise), paler
+
+
+def gradient(values, radius=1):
+    """(h, w) values -> the same shape: the largest less the least within `radius` px, a square."""
+    around = np.ones([2 * radius + 1] * 2)
+    return cv2.morphologyEx(values, cv2.MORPH_GRADIENT, around)
 
 
 def quantile(values, share):

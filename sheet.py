@@ -10,7 +10,7 @@ a desk. What lies around it is neither paper nor ink.
 import cv2
 import numpy as np
 
-from paper import quantile
+from paper import gradient, quantile
 from pieces import along_edges, grown
 
 SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
@@ -120,9 +120,8 @@ def _inside(grey, light, solid, least_step, least_share):
     ):
         return None
     step = grey[~around & (light > 0)].mean() - grey[ground].mean()
-    slopes = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3)))
     edge = ~around & grown(around, 1)
-    if step < least_step or np.median(slopes[edge]) < SHARP * step:
+    if step < least_step or np.median(gradient(grey)[edge]) < SHARP * step:
         return None
     if _is_letter(grey, light, filled, np.median(grey[ground]), SHOWN * step):
         return None
