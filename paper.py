@@ -41,16 +41,11 @@ def without_ink(channel, large):
     they are shadows, not brush strokes.
     """
     side = max(min(channel.shape), 0.6 * max(channel.shape))  # a flush l is all stroke sideways
-
-    def opened(share):
-        kernel = np.ones([max(3, round(share * side))] * 2)
-        return cv2.morphologyEx(channel, cv2.MORPH_OPEN, kernel)
-
-    wide = opened(BACKGROUND_WINDOW)
+    wide = cv2.morphologyEx(channel, cv2.MORPH_OPEN, _square(BACKGROUND_WINDOW * side))
     _level_blots(wide, channel)
     if not large:
         return wide
-    narrow = opened(SHADOW_WINDOW)
+    narrow = cv2.morphologyEx(channel, cv2.MORPH_OPEN, _square(SHADOW_WINDOW * side))
     depth = narrow - wide  # what is wider than SHADOW_WINDOW
     steps = gradient(narrow)
     labels, stats = label_pieces(depth > MIN_CONTRAST / 2)
@@ -167,7 +162,7 @@ def has_highlighter(channels):
         return False
     level = quantile(colour[stripe], 0.5)
     stripe &= abs(colour - level) < level / 4  # strokes in two colours are not even
-    kernel = np.ones([max(3, round(SHADOW_WINDOW * max(dark.shape)))] * 2)
+    kernel = _square(SHADOW_WINDOW * max(dark.shape))
     wide = cv2.morphologyEx(stripe.view(np.uint8), cv2.MORPH_CLOSE, kernel)
     inside = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel) > 0
     area, inked = np.count_nonzero(inside), np.count_nonzero(dark & inside)
@@ -260,7 +255,7 @@ def _soft_parts(flat):
     A coloured note is none, though its sharp edge is a small step beside a dark character on it:
     where most of a part is even, as no lamp's light is, the rims of its even level count too.
     """
-    kernel = np.ones([max(3, round(SHADOW_WINDOW * max(flat.shape)))] * 2)
+    kernel = _square(SHADOW_WINDOW * max(flat.shape))
     wide = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)  # as if no strokes crossed it
     wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, kernel).clip(0)
     steps = gradient(wide)
@@ -320,8 +315,7 @@ def _without_wide_shadows(strength, level, unit):
 
     Only where there are sharp rims, too. Arguments and result as of `without_shadow`.
     """
-    kernel = np.ones([round(SHADOW_WINDOW * max(strength.shape))] * 2)
-    wide = cv2.morphologyEx(strength, cv2.MORPH_OPEN, kernel)
+    wide = cv2.morphologyEx(strength, cv2.MORPH_OPEN, _square(SHADOW_WINDOW * max(strength.shape)))
     labels, stats = label_pieces(wide > VEIL * level)
     cut = 1 + np.flatnonzero(cut_by_edges(stats[1:], labels.shape).any(axis=0))
     if not len(cut):
@@ -374,6 +368,11 @@ def _sharp_rims(strength, least, unit):
     paler = cv2.erode(strength, around)
     rise = cv2.dilate(strength, around) - paler
     return (rise > least) & (gradient(strength, unit) > STEEP * rise), paler
+
+
+def _square(side):
+    """A kernel of about `side` px across and down, at least 3."""
+    return np.ones([max(3, round(side))] * 2)
 
 
 def gradient(values, radius=1):
