@@ -184,6 +184,12 @@ def extent(stats, some):
     return low.min(axis=0), (low + stats[some, 2:4]).max(axis=0)
 
 
+def size_of(stats, some):
+    """(2,): width and height of the box around the pieces `some`."""
+    first, last = extent(stats, some)
+    return last - first
+
+
 def stroke_width(mask):
     """Mean width in px of a bool image's strokes: four times the mean depth, as in a strip."""
     padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)

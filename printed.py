@@ -10,7 +10,7 @@ place, straightness and thickness. The numbers were chosen on glyphs drawn on si
 import cv2
 import numpy as np
 
-from pieces import SPECK_AREA, cut_by_edges, extent, of_pieces, over
+from pieces import SPECK_AREA, cut_by_edges, extent, of_pieces, over, size_of
 
 LINE_ASPECT = 20  # a ruled line's length is at least this many times its thickness
 FRAMED = 0.25  # of a frame's shorter side: what is in it is higher; the bar of an E is not
@@ -52,7 +52,7 @@ def _frame(labels, stats):
         corners = cv2.convexHull(places)
         hull = cv2.contourArea(corners) / max(1, np.prod(cv2.minAreaRect(places)[1]))
         # A circle has 0.79, a D 0.9; what is in a round letter is small.
-        large = np.subtract(*extent(stats, inside)[::-1]).max() > RINGED * height[outer]
+        large = size_of(stats, inside).max() > RINGED * height[outer]
         if hull < 0.7 or not (hull > 0.92 or (large and _is_ring(piece, corners))):
             continue
         piece[[0, -1]] = piece[:, [0, -1]] = True  # the picture's edge may cut off a side
@@ -176,9 +176,8 @@ def _rule(stats):
         return found
     rest = ~below
     rest[0] = False
-    first, last = extent(stats, below)
-    width, deep = last - first
-    side = np.subtract(*extent(stats, rest)[::-1]).max()
+    width, deep = size_of(stats, below)
+    side = size_of(stats, rest).max()
     thick = stats[below, 4].sum() / width
     return below if width > max(LONG * side, 10 * deep, LINE_ASPECT * thick) else found
 
@@ -235,7 +234,7 @@ def text(stats):
     for beyond in (gap > TEXT_GAP * side for gap in gaps):
         beyond[0] = False
         if beyond.any():
-            width, height = np.subtract(*extent(stats, beyond)[::-1])
+            width, height = size_of(stats, beyond)
             if height < 0.4 * stats[main, 3] and width > max(0.8 * side, 4 * height):
                 found |= beyond
     return found
