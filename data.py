@@ -99,17 +99,12 @@ def load(name, data_dir):
             raise DataError(
                 f"{name}: stored in order (disable_shuffling), so it needs a validation split"
             )
-    transposed = info.name == "emnist"  # all six configurations
-
-    def read(split):
-        return _read(info, split, transposed)
-
     return Data(
         name=info.full_name,
         characters=_characters(info, label),
-        train=read(train),
-        validation=read(validation),
-        test=read("test") if "test" in info.splits else None,
+        train=_read(info, train),
+        validation=_read(info, validation),
+        test=_read(info, "test") if "test" in info.splits else None,
         held_out=held_out,
     )
 
@@ -212,7 +207,7 @@ def _characters(info, label):
     return list(label.names)
 
 
-def _read(info, split, transposed):
+def _read(info, split):
     """One split as arrays, upright: uint8 (n, 28, 28, 1) and int64 (n,)."""
     count = info.splits[split].num_examples
     if count == 0:
@@ -224,6 +219,7 @@ def _read(info, split, transposed):
         keys[1]: tf.io.FixedLenFeature([], tf.int64),
     }
     decode = info.features[keys[0]].decode_example
+    transposed = info.name == "emnist"  # all six configurations
 
     def parse(records):
         some_images, some_labels = (tf.io.parse_example(records, stored)[key] for key in keys)
