@@ -386,13 +386,13 @@ def _framed(ink):
 
 def _several(stats):
     """["several characters?"] where pieces, stats (n, 5), stand side by side and tall; else []."""
-    groups = []  # [left, right, top, bottom] of pieces that overlap from left to right
+    groups = []  # (right, top, bottom) of pieces that overlap from left to right
     h = (stats[:, 1] + stats[:, 3]).max() - stats[:, 1].min()
     for left, top, wide, high, _ in sorted(stats.tolist()):
-        if groups and left < groups[-1][1] + 0.04 * h:
-            g = groups[-1]
-            groups[-1] = [g[0], max(g[1], left + wide), min(g[2], top), max(g[3], top + high)]
-        else:
-            groups.append([left, left + wide, top, top + high])
-    tall = [g for g in groups if g[3] - g[2] > 0.5 * h]
-    return ["several characters?"] if len(tall) > 1 else []
+        right, bottom = left + wide, top + high
+        if groups and left < groups[-1][0] + 0.04 * h:
+            before = groups.pop()
+            right, top, bottom = max(before[0], right), min(before[1], top), max(before[2], bottom)
+        groups.append((right, top, bottom))
+    tall = [bottom - top > 0.5 * h for _, top, bottom in groups]
+    return ["several characters?"] if sum(tall) > 1 else []
