@@ -111,9 +111,9 @@ def _dashes(labels, stats):
     frame = of_pieces(part, outside)
     down, across = (1 + n // 8 for n in part.shape)
     corners = [
-        rows[:, some]
+        corner
         for rows in (frame[:down], frame[-down:])
-        for some in (slice(across), slice(-across, None))
+        for corner in (rows[:, :across], rows[:, -across:])
     ]
     four = outside.sum() == 4 and all(corner.any() for corner in corners)
     return outside if four or min(_along(frame)) > 0.25 else found
