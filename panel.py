@@ -88,9 +88,9 @@ def _draw_answer(panel, x, y, unit, image, readings, unsure):
     if image is not None:
         _paste(panel, grey_to_bgr(image), (round(x), round(y), round(side), round(side)), NEAREST)
     put_text(panel, "the network saw", x + side / 2, y + 190 * unit, 9 * unit, MUTED, align=0.5)
-    best = SURE
+    best = UNSURE if unsure else SURE
     if readings:
-        character, middle, best = readings[0][0], x + 280 * unit, UNSURE if unsure else SURE
+        character, middle = readings[0][0], x + 280 * unit
         height = (96 if len(character) == 1 else 30) * unit
         put_text(panel, character, middle, y + 112 * unit, height, align=0.5, room=side)
         put_text(panel, "unsure" if unsure else "", middle, y + 168 * unit, 10 * unit, UNSURE, 0.5)
@@ -172,21 +172,21 @@ def put_text(canvas, text, x, y, size, colour=TEXT, align=0, room=None):
 
 
 # -------------------------------------------------------------------------------- contact sheet
-def contact_sheet(entries, columns=None):
+def contact_sheet(entries):
     """All pictures of a run with their readings in one.
 
     Args:
         entries: any iterable of (picture, image, readings, name, unsure) as in `draw_panel`, walked
             once. Only finished cells are kept, 148 kB each: give a generator that reads one picture
             after the other, and 1,000 pictures of any size take 300 MB.
-        columns: pictures side by side; None: 5, more where the sheet would become a ribbon.
 
     Returns:
-        uint8 BGR (height, width, 3), 1200 px wide for 5 to 30 entries.
+        uint8 BGR (height, width, 3), 1200 px wide for 5 to 30 entries; for more no ribbon, but
+        about as many columns as rows.
     """
     cells = [_draw_cell(*entry) for entry in entries]
     count, (width, height) = max(1, len(cells)), CELL
-    columns = columns or (min(count, SHEET_COLUMNS) if count <= 30 else round(count**0.5))
+    columns = min(count, SHEET_COLUMNS) if count <= 30 else round(count**0.5)
     shape = -(-count // columns) * height + 2 * SHEET_EDGE, columns * width + 2 * SHEET_EDGE, 3
     sheet = np.full(shape, BACKGROUND, np.uint8)
     for place, cell in enumerate(cells):
@@ -195,7 +195,7 @@ def contact_sheet(entries, columns=None):
     return sheet
 
 
-def _draw_cell(picture, image, readings, name, unsure=False):
+def _draw_cell(picture, image, readings, name, unsure):
     """One picture of the sheet, uint8 BGR (212, 232, 3)."""
     cell = np.full((CELL[1], CELL[0], 3), BACKGROUND, np.uint8)
     w, h = PREVIEW

@@ -130,7 +130,7 @@ def test_the_sheet_tells_a_folder_s_long_names_apart():
     assert all((first != other).any() for other in others)
 
 
-def test_a_sheet_holds_one_picture_at_a_time():
+def test_a_sheet_holds_one_picture_at_a_time(monkeypatch):
     alive = set()
 
     class Watched(np.ndarray):
@@ -151,7 +151,8 @@ def test_a_sheet_holds_one_picture_at_a_time():
     sheet = panel.contact_sheet(entries())
     assert most <= 2
     assert 0.8 < sheet.shape[1] / sheet.shape[0] < 1.4  # no ribbon
-    assert panel.contact_sheet(((picture(), None, [], "x", False),) * 5, columns=2).shape[1] == 504
+    monkeypatch.setattr(panel, "SHEET_COLUMNS", 2)
+    assert panel.contact_sheet(((picture(), None, [], "x", False),) * 5).shape[1] == 504
 
 
 def test_save_png_never_writes_over_a_file(tmp_path):
