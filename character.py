@@ -150,18 +150,18 @@ def filled(ink):
     Returns:
         (h, w) float32; `ink` itself where it is no such letter.
     """
-    least = tuple(OUTLINED * n for n in ink.shape[::-1])
+    height, width = ink.shape
     solid = (ink > 0.5).view(np.uint8)
     outlines, tree = cv2.findContours(solid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     for k, outline in enumerate(outlines):
         _, _, w, h = cv2.boundingRect(outline)
-        if tree[0, k, 3] < 0 or w < least[0] or h < least[1]:  # not a gap, or a small one
-            continue
+        if tree[0, k, 3] < 0 or w < OUTLINED * width or h < OUTLINED * height:
+            continue  # not a gap, or a small one
         inside = cv2.drawContours(np.zeros_like(solid), [outline], 0, 1, cv2.FILLED)
         labels, stats = label_pieces(inside & ~solid)
-        gap = of_pieces(labels, np.arange(len(stats)) == 1 + np.argmax(stats[1:, 4]))
-        if stats[1:, 4].max() < WINDING * cv2.contourArea(cv2.convexHull(outline)):
-            return np.maximum(ink, grown(gap, 1))
+        gap = 1 + np.argmax(stats[1:, 4])
+        if stats[gap, 4] < WINDING * cv2.contourArea(cv2.convexHull(outline)):
+            return np.maximum(ink, grown(labels == gap, 1))
     return ink
 
 
