@@ -143,20 +143,20 @@ def read_state(folder):
     """
     for leftover in [*folder.glob("*.part"), *folder.glob(NEW)]:
         _remove(leftover)
-    names = sorted(path.stem for path in folder.glob("state-*.json"))
-    for name in reversed(names):
+    paths = sorted(folder.glob("state-*.json"))
+    for path in reversed(paths):
         try:
-            state = _read_state(folder / f"{name}.json")
+            state = _read_state(path)
         except _DAMAGE as error:
-            tell(f"{folder / name}.json: damaged ({error}); the state before it is tried")
-            _set_aside(folder / f"{name}.json")
-            _set_aside(folder / f"{name}.npz")
+            tell(f"{path}: damaged ({error}); the state before it is tried")
+            _set_aside(path)
+            _set_aside(path.with_suffix(".npz"))
             continue
         except OSError as error:  # may be over in a minute: nothing is renamed for it
-            raise ResumeError(f"{folder / name}.json: cannot be read: {error.strerror}") from error
-        for path in folder.glob("state-*.npz"):  # whose .json is not there, yet or any more
-            if path.stem not in names:
-                _remove(path)
+            raise ResumeError(f"{path}: cannot be read: {error.strerror}") from error
+        for arrays in folder.glob("state-*.npz"):  # whose .json is not there, yet or any more
+            if arrays.with_suffix(".json") not in paths:
+                _remove(arrays)
         _complete_best(folder, state)
         return state
     begun = [path for path in folder.glob("state-*") if path.name != f"{_state_name(0)}.npz"]
