@@ -178,10 +178,16 @@ def _gaps(stats, some):
     return np.maximum(first - low - stats.T[2:4], low - last), (last - first).max()
 
 
+def corners_of(stats):
+    """The upper left and the lower right corner of each piece's box: (n, 2) each."""
+    low = stats[:, :2]
+    return low, low + stats[:, 2:4]
+
+
 def extent(stats, some):
     """The box around the pieces `some`: its upper left and its lower right corner, (2,) each."""
-    low = stats[some, :2]
-    return low.min(axis=0), (low + stats[some, 2:4]).max(axis=0)
+    low, high = corners_of(stats[some])
+    return low.min(axis=0), high.max(axis=0)
 
 
 def size_of(stats, some):

@@ -10,7 +10,7 @@ place, straightness and thickness. The numbers were chosen on glyphs drawn on si
 import cv2
 import numpy as np
 
-from pieces import SPECK_AREA, cut_by_edges, extent, of_pieces, over, size_of
+from pieces import SPECK_AREA, corners_of, cut_by_edges, extent, of_pieces, over, size_of
 
 LINE_ASPECT = 20  # a ruled line's length is at least this many times its thickness
 FRAMED = 0.25  # of a frame's shorter side: what is in it is higher; the bar of an E is not
@@ -38,7 +38,7 @@ def _frame(labels, stats):
     found = np.zeros(len(stats), bool)
     if len(stats) < 3:
         return found
-    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    low, high = corners_of(stats)
     width, height, area = stats.T[2:]
     widest = 1 + np.argsort(-width[1:])[:MAX_CELLS]
     for outer in widest[area[widest] < 0.3 * (width * height)[widest]]:
@@ -124,7 +124,7 @@ def teeth(stats):
     found = np.zeros(len(stats), bool)
     if len(stats) < 4:
         return found
-    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    low, high = corners_of(stats)
     pair = [1 + low[1:, 0].argmin(), 1 + high[1:, 0].argmax()]
     ends = low[pair, 1], high[pair, 1]
     tall = np.mean(ends[1] - ends[0])
@@ -169,7 +169,7 @@ def _rule(stats):
     found = np.zeros(len(stats), bool)
     if len(stats) < 3:
         return found
-    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    low, high = corners_of(stats)
     main = 1 + stats[1:, 3].argmax()
     below = low[:, 1] >= high[main, 1]
     if not below.any():
@@ -227,7 +227,7 @@ def text(stats):
     found = np.zeros(len(stats), bool)
     if len(stats) < 3:  # as a rule
         return found
-    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    low, high = corners_of(stats)
     main = 1 + stats[1:, 3].argmax()
     side = stats[main, 2:4].max()
     gaps = low[main, 1] - high[:, 1], low[:, 1] - high[main, 1]
