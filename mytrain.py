@@ -272,12 +272,13 @@ def _fit(network, loaded, recorder, epochs, device_count):
         best,
         # Curves, confusions, samples: all that TensorBoard shows.
         tensorboard,
-        console,
-        # Last, since it takes the averaged weights out of the model again.
+        # After these, since it takes the averaged weights out of the model again.
         recorder,
+        # Last: no line that follows the training comes between "Stopping" and "Stopped".
+        console,
     ]
     if not machines.is_first():
-        callbacks = [console, recorder]
+        callbacks = [recorder, console]
     for epoch in range(state.epoch, epochs):
         first_step.assign(epoch * steps + state.step)
         network.fit(

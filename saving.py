@@ -114,8 +114,8 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
 class Recorder(keras.callbacks.Callback):
     """Puts the state into the model before an epoch, takes it out after it, and saves it.
 
-    Stands last in the list of callbacks. Between validation and the end of an epoch the model
-    holds the averaged weights; training never sees them.
+    Stands after the callbacks that look at the model. Between validation and the end of an epoch
+    the model holds the averaged weights; training never sees them.
 
     Args:
         folder: the run's folder.

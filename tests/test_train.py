@@ -245,6 +245,20 @@ def test_stopped_at_an_epoch_s_last_step_it_ends_with_the_epoch(emnist_dir, tmp_
     assert (state["epoch"], state["step"], len(state["history"])) == (1, 0, 1)
 
 
+def test_no_live_line_comes_between_stopping_and_stopped(emnist_dir, tmp_path, monkeypatch, capsys):
+    step_done = saving.Recorder.on_train_batch_end
+
+    def struck(self, batch, logs=None):
+        self.signal_number = signal.SIGINT if batch == 1 else None  # the first after the compiling
+        step_done(self, batch, logs)
+
+    monkeypatch.setattr(saving.Recorder, "on_train_batch_end", struck)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(saving.Stopped):
+        mytrain.train(**settings(emnist_dir, tmp_path, **(BRIEF | {"steps_per_epoch": 3})))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("  logs ")
+
+
 def test_a_second_signal_stops_at_once_and_then_they_are_as_before(tmp_path, capfd):
     before = signal.getsignal(signal.SIGTERM)
     recorder = saving.Recorder(tmp_path, tmp_path, None)
