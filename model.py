@@ -12,7 +12,10 @@ from keras import layers
 
 from normalization import BatchNormalization
 
-keras.config.set_image_data_format("channels_last")  # whatever ~/.keras/keras.json says
+# Whatever ~/.keras/keras.json says; with a floatx of 16 bits even Keras's counts overflow.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+
 INPUT_SHAPE = (28, 28, 1)  # height, width, grey; float32 in [0, 1], white ink on black, upright
 # EMNIST ByClass order: class 0 is "0", class 10 "A", class 36 "a".
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -116,16 +116,22 @@ def test_resnet_is_ten_blocks_and_831998_parameters():
 
 def test_it_is_the_same_whatever_the_user_s_settings_of_keras(tmp_path):
     """Which other programs' networks may need: ~/.keras/keras.json."""
-    (tmp_path / "keras.json").write_text(json.dumps({"image_data_format": "channels_first"}))
+    others = {"image_data_format": "channels_first", "floatx": "float16"}
+    (tmp_path / "keras.json").write_text(json.dumps(others))
+    code = (
+        "import model; network = model.ResNet_inference(); "
+        "print(network.count_params(), *{str(variable.dtype) for variable in network.weights}, "
+        "network.compute_dtype, network.metrics[0].dtype)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", "import model; print(model.ResNet_inference().count_params())"],
+        [sys.executable, "-c", code],
         cwd=Path(__file__).parent.parent,
         env=os.environ | {"KERAS_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.stdout == "831998\n", done.stderr
+    assert done.stdout == "831998 float32 float32 float32\n", done.stderr
 
 
 @every_model
