@@ -237,6 +237,10 @@ def _read(info, split):
         kind = info.file_format.value
         raise DataError(f"{info.full_name}: its files are {kind}: prepare it as tfrecord") from None
     except (tf.errors.OpError, OSError, ValueError) as error:
+        # TFDS stores an image that it is given as a file as it is, whatever the description says.
+        if re.search("incompatible shape|Shapes of all inputs must match", str(error)):
+            told = f"split {split} has images of another size than 28x28: make it again"
+            raise DataError(f"{info.full_name}: {told}") from error
         told = f"{damaged}: {str(error).strip().splitlines()[0]}"
         raise DataError(_not_read(info.full_name, told, info.data_dir, error)) from error
     if end != count:

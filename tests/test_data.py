@@ -170,6 +170,11 @@ def test_a_set_whose_images_and_labels_have_other_names_is_told_which_they_need(
         data.load("my_letters", tmp_path)
 
 
+def png(side):
+    """A file of a square image, which TFDS stores as it is."""
+    return tf.io.encode_png(np.zeros((side, side, 1), np.uint8)).numpy()
+
+
 ODD = {
     "its images are (28, 28, 1) uint16": {
         "features": IMAGE_AND_CLASS
@@ -204,6 +209,14 @@ ODD = {
     "its classes' names must be different, printable, not blank": {  # TFDS reads ["x", "y"]
         "features": IMAGE_AND_CLASS | {"label": tfds.features.ClassLabel(names=[" ", "x", "y"])},
         "example": lambda k: numbered(k) | {"label": k % 3},
+    },
+    "has images of another size than 28x28": {
+        "features": IMAGE_AND_CLASS,
+        "example": lambda k: numbered(k) | {"image": png(56)},
+    },
+    "split train[:95%] has images of another size": {
+        "features": IMAGE_AND_CLASS,
+        "example": lambda k: numbered(k) | {"image": png(28 + k % 2)},
     },
     "stored in order": {
         "features": IMAGE_AND_CLASS,
