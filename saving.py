@@ -126,14 +126,15 @@ class Recorder(keras.callbacks.Callback):
     def __init__(self, folder, log_folder, state):
         super().__init__()
         self.folder, self.log_folder, self.state = folder, log_folder, state
-        self.signal_number = None  # set by a signal, acted upon after the step
+        self.signal_number = None  # set by a signal, acted upon after the step or validation
         self.failed = False  # whether the last save failed
+        self._part = "step"  # what is done before a signal is acted upon; or "validation"
         self.flush_logs = lambda: None  # brings what TensorBoard's callback holds to the disk
         self._saved_at = self._counted_from = time.monotonic()
 
     @contextlib.contextmanager
     def catching_signals(self):
-        """Within it, a signal stops training after the step; a second one at once."""
+        """Within it, a signal stops training after the step or validation; a second one at once."""
 
         def note(signal_number, frame):
             if self.signal_number is not None:
@@ -141,7 +142,8 @@ class Recorder(keras.callbacks.Callback):
             self.signal_number = signal_number
             with contextlib.suppress(OSError):  # of `mytrain.py 2>&1 | tee log`, tee is gone first
                 # Not print: it may be in the middle of one.
-                os.write(2, b"\nStopping after this step; once more: at once, without saving.\n")
+                words = f"\nStopping after this {self._part}; once more: at once, without saving.\n"
+                os.write(2, words.encode())
 
         before = {number: signal.signal(number, note) for number in stopping_signals()}
         try:
@@ -178,7 +180,7 @@ class Recorder(keras.callbacks.Callback):
         # The running metrics are restored within an epoch; at its start they are zero.
         count = len(self.state.arrays) if self.state.step else -len(self.model.metrics_variables)
         self._put(_variables(self.model)[:count])
-        self._first_step = self.state.step
+        self._first_step, self._part = self.state.step, "step"
 
     def on_train_batch_end(self, batch, logs=None):
         self.state.step = self._first_step + batch + 1
@@ -196,6 +198,7 @@ class Recorder(keras.callbacks.Callback):
         return machines.agreed_signal(self.signal_number, step, self._at_once)
 
     def on_test_begin(self, logs=None):
+        self._part = "validation"
         self.state.arrays = self._take()
         # Each of several GPUs has moving averages of its own: all go on with the first one's.
         self._put(self.model.variables)

@@ -245,6 +245,21 @@ def test_stopped_at_an_epoch_s_last_step_it_ends_with_the_epoch(emnist_dir, tmp_
     assert (state["epoch"], state["step"], len(state["history"])) == (1, 0, 1)
 
 
+def test_stopped_in_validation_it_says_so_and_keeps_the_epoch(
+    emnist_dir, tmp_path, monkeypatch, capfd
+):
+    def struck(self, batch, logs=None):
+        signal.raise_signal(signal.SIGTERM)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(saving.Recorder, "on_test_batch_end", struck)
+    with pytest.raises(saving.Stopped):
+        mytrain.train(**settings(emnist_dir, tmp_path, **(BRIEF | {"epochs": 2})))
+    assert "Stopping after this validation; once more" in capfd.readouterr().err
+    state, _ = newest_state(tmp_path)
+    assert (state["epoch"], state["step"]) == (1, 0)
+
+
 def test_no_live_line_comes_between_stopping_and_stopped(emnist_dir, tmp_path, monkeypatch, capsys):
     step_done = saving.Recorder.on_train_batch_end
 
