@@ -22,15 +22,14 @@ try:
         import tensorflow as tf
 
         import batching
-        import calibration
         import data
         import devices
+        import evaluation
         import machines
         import recipe
         import report
         import resume
         import saving
-        import scores
         import weights as weights_file
         from model import INPUT_SHAPE, MODELS
 except KeyboardInterrupt:  # in these seconds nothing was begun
@@ -229,7 +228,7 @@ def train(
         try:
             with recorder.catching_signals(), devices.explaining_memory(batch_size, folder):
                 _fit(network, loaded, recorder, epochs, strategy.num_replicas_in_sync)
-            return machines.from_first(lambda: _test(network, loaded, recorder))
+            return machines.from_first(lambda: evaluation.score_best(network, loaded, recorder))
         except saving.NotFinite:
             tell(
                 f"\nThe loss is no longer a number, at epoch {state.epoch + 1}, step {state.step}. "
@@ -293,46 +292,6 @@ def _fit(network, loaded, recorder, epochs, device_count):
         )
         recorder.epoch_done()
     recorder.failed |= best.failed
-
-
-def _test(network, loaded, recorder):
-    """Scores the best weights once on the test split, or says what they scored.
-
-    Returns:
-        The exit code: 1 where the last state or the best weights could not be kept.
-    """
-    state, best = recorder.state, recorder.folder / resume.BEST
-    if recorder.failed or not recorder.best_is_whole():
-        tell(f"The last state or the best weights are not in {recorder.folder}.", stream=sys.stderr)
-        tell("Make room there and start the same command again; a run that was", stream=sys.stderr)
-        tell("finished before needs more --epochs to make up for lost weights.", stream=sys.stderr)
-        return 1
-    report.print_end(best, state)
-    if state.test is None or (loaded.test and not state.test):  # there was no test split before
-        plain = devices.local_copy(network)  # the file has no optimizer either
-        plain.load_weights(best)
-        temperature = calibration.fit_temperature(*_predictions(plain, loaded, loaded.validation))
-        state.description["temperature"] = round(temperature, 4)
-        state.test = {}  # done, whether there is a test split or not
-        if loaded.test:
-            probabilities, labels = _predictions(plain, loaded, loaded.test)
-            state.test = scores.figures(probabilities, labels, loaded.characters)
-            counts = scores.confusion(probabilities, labels)
-            report.write_test(
-                recorder.log_folder, state.epoch, state.test, counts, loaded.characters
-            )
-        recorder.save(describe=True)
-    if state.test:
-        tell("  test " + ", ".join(f"{name} {share:.4f}" for name, share in state.test.items()))
-    tell(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
-    return 1 if recorder.failed else 0
-
-
-def _predictions(network, loaded, part):
-    """Probabilities (n, classes) for all images of a part, and its labels (n,)."""
-    probabilities = devices.predict(network, batching.evaluation_batches(part, 256))
-    used = [bool(character) for character in loaded.characters]  # the others are never an answer
-    return probabilities * used, part[1]
 
 
 def _description(model, loaded, settings):

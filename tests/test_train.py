@@ -29,6 +29,7 @@ from test_data import IMAGE_AND_CLASS, numbered, stored
 import batching
 import calibration
 import devices
+import evaluation
 import mytrain
 import recipe
 import report
@@ -1057,7 +1058,7 @@ def test_what_no_character_has_is_no_answer(emnist_dir):
     """emnist/letters has 37 outputs, of which 26 are used; smoothed labels give all a share."""
     loaded = mytrain.data.load("emnist/letters", emnist_dir)
     network = mytrain.MODELS["LeNet"](n_classes=37)
-    probabilities, labels = mytrain._predictions(network, loaded, loaded.validation)
+    probabilities, labels = evaluation.predictions(network, loaded, loaded.validation)
     assert probabilities.shape == (len(labels), 37)
     used = [bool(character) for character in loaded.characters]
     assert (probabilities.min(axis=0) > 0).tolist() == used and sum(used) == 26

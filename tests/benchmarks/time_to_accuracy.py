@@ -78,7 +78,7 @@ def train_ours(options):
     import mytrain
     import resume
 
-    clock, test, (steps,) = Clock(options.began), mytrain._test, options.steps
+    clock, test, (steps,) = Clock(options.began), mytrain.evaluation.score_best, options.steps
     folder = options.out / "run"
     shutil.rmtree(folder, ignore_errors=True)  # a run cut short has no time
     after_each_step(lambda batch: clock.step_done())
@@ -87,7 +87,7 @@ def train_ours(options):
         clock.stop()
         return test(*args)
 
-    mytrain._test = timed_test
+    mytrain.evaluation.score_best = timed_test
     code = mytrain.train(
         dataset=options.dataset,
         data_dir=options.data_dir,
