@@ -17,6 +17,7 @@ RIM_WEIGHT = 0.4  # of the vote on the paper's level; 0 would suit little ink, 1
 BACKGROUND_WINDOW = 0.55  # of the picture's side: wider than any stroke, narrower than a shadow
 SHADOW_WINDOW = 0.12  # of that side, too: wider than a pen's stroke
 SHARP = 0.25  # of a wide part's depth: its rim is a shadow's if it rises less over 2 % of the side
+SHARP_AT_EDGE = 0.35  # as SHARP, at nearly all of the rim of a part that the picture's edge cuts
 EVEN = 0.6  # share of a note's area within a quarter of its median level; a lamp's light has less
 STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
 VEIL = 0.1  # of the ink's level: a shadow has more
@@ -50,10 +51,32 @@ def without_ink(channel, large):
     steps = gradient(narrow)
     labels, stats = label_pieces(depth > MIN_CONTRAST / 2)
     for k in range(1, len(stats)):
-        part = grown(labels == k, 4)
-        if quantile(steps[part], 0.95) > SHARP * np.ptp(narrow[part]):
-            narrow[part] = wide[part]
+        part = labels == k
+        deep = part & (depth > depth[part].max() / 2)  # without a lamp's light around it
+        if along_edges(deep).any() and _least_step(channel, wide, depth, deep) < SHARP_AT_EDGE:
+            continue
+        near = grown(part, 4)
+        if quantile(steps[near], 0.95) <= SHARP * np.ptp(narrow[near]):
+            rim, near = grown(deep, 1) & grown(~deep, 1), grown(deep, 4)
+            if quantile(steps[rim], 0.7) <= SHARP * np.ptp(narrow[near]):
+                continue
+        narrow[near] = wide[near]
     return narrow
+
+
+def _least_step(channel, wide, depth, deep):
+    """The step between neighbours that nearly all of a wide part's rim has, in units of its depth.
+
+    Strokes that cross the rim rise more, but have less of it.
+
+    Args:
+        channel, wide, depth: (h, w) float32, as in `without_ink`.
+        deep: (h, w) bool, the part.
+    """
+    level = quantile(depth[deep], 0.5)
+    inside = channel - wide > level / 2
+    rim = grown(deep, 3) & inside & grown(~inside, 1)
+    return quantile(gradient(channel)[rim], 0.3) / level if rim.any() else np.inf
 
 
 def _level_blots(wide, channel):
@@ -222,8 +245,8 @@ def ink_side(flat, light, plane):
         for pool in (cv2.erode, cv2.dilate)
     )
     sign = _vote(flat, darkest, lightest, paper)
-    lamp = sign * _soft_parts(sign * (flat - paper))
-    if lamp.any():  # a lamp's light or a shadow may have won the vote: again without it
+    lamp = _soft_parts(flat - paper) - _soft_parts(paper - flat)
+    if lamp.any():  # a lamp's light or a shadow may have won the vote: again without both
         sign = _vote(flat - lamp, darkest - lamp, lightest - lamp, paper)
     return sign
 

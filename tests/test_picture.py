@@ -447,6 +447,32 @@ def test_a_lamps_spot_behind_the_character(character, side, dark):
     assert difference(to_emnist(picture), reference(character, 2)) < 0.15
 
 
+def lamplight(side, at, radius):
+    """(side, side, 1): a lamp's spot at (x, y), up to 0.5 each, and a lens's dark corners."""
+    across = np.linspace(-0.5, 0.5, side)
+    far, spot = (np.hypot(across - x, across[:, None] - y) for x, y in ((0, 0), at))
+    light = (1 + 0.6 * np.exp(-((spot / radius) ** 2))) * (1 - 0.6 * far**2)
+    return light[..., None] / light.max()
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a", "K", "E", "5", "g"])
+@pytest.mark.parametrize("share", [0.25, 0.45])
+def test_a_lamps_spot_and_dark_corners(character, share):
+    """Of which neither is ink: the one is lighter than most of the paper, the other darker."""
+    coverage = place(draw(character, int(share * 500)), 500, 500)
+    colours = paint(coverage, (100,) * 3, (190,) * 3) * lamplight(500, (0.12, 0.05), 0.5)
+    assert difference(to_emnist(photograph(colours)), reference(character)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a", "K"])
+@pytest.mark.parametrize("soft", [4, 8])
+def test_a_fat_character_in_a_lamps_light(character, soft):
+    """Wider than a pen's stroke, somewhat out of focus, in light that is uneven everywhere."""
+    coverage = cv2.GaussianBlur(place(draw(character, 250, 5), 500, 500), (0, 0), soft)
+    colours = paint(coverage, (60,) * 3, (200,) * 3) * lamplight(500, (0, 0), 0.3)
+    assert difference(to_emnist(photograph(colours)), reference(character, 5)) < 0.15
+
+
 @pytest.mark.parametrize("character", ["2", "H", "a"])
 @pytest.mark.parametrize("lean", [0, 6])
 def test_ruled_lines_are_dropped(character, lean):
