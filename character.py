@@ -56,7 +56,7 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     Args:
         strength: (h, w) float32, how far each pixel is from the paper; overwritten.
         floor: strength below which nothing is ink.
-        spotless: whether the picture is a paint program's: most pixels equal their neighbours.
+        spotless: whether the picture is a paint program's, whose paper has one level.
         separation: as for `_stands_out`.
         grain: px, side of the closing to try next, where chalk or crayon has left many grains.
 

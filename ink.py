@@ -27,6 +27,7 @@ from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
 GLYPH_MIN = 64  # px, longer side of a glyph: around a smaller one it is looked again, enlarged
+SPOTLESS = 0.4  # share of the pixels that equal their neighbours and have one level: it has more
 SMALL = 2  # from this scale on a picture is small: its soft rims are not told from sharp ones
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
 NEAR_ASPECT = 8  # as LINE_ASPECT, in the part of a page around a character, whose strokes end in it
@@ -92,13 +93,16 @@ def _rescaled(picture):
     Returns:
         work: (h, w, 3) float32, BGR in [0, 255]; longer side between WORK_MIN and WORK_MAX pixels.
         scale: its longer side divided by the picture's; above 1 where it was enlarged.
-        spotless: whether most pixels equal their neighbours, as in a paint program's picture.
+        spotless: whether it is a paint program's picture, whose paper has one level: in a smooth
+            photograph, too, many pixels equal their neighbours.
     """
     side = max(picture.shape[:2])
     scale = min(max(side, WORK_MIN), WORK_MAX) / side
     work = resized(picture, scale)
-    steps = np.abs(np.diff(work[::5, :, 1], axis=1))
-    return work, scale, np.count_nonzero(steps < 0.01) > 0.6 * steps.size
+    some = work[::5, :, 1]
+    even = some[:, 1:][np.abs(np.diff(some, axis=1)) < 0.01].clip(0, 255).round()
+    most = np.bincount(even.astype(np.uint8), minlength=1).max()
+    return work, scale, most > SPOTLESS * some.size
 
 
 def resized(picture, scale):

@@ -36,7 +36,7 @@ def find_canvas(grey):
     than a line. What is between it and the edge, a title or a frame, is cut off with it.
 
     Args:
-        grey: (h, w) float32 in [0, 255], of a picture most of whose pixels equal their neighbours.
+        grey: (h, w) float32 in [0, 255], of a paint program's picture, whose paper has one level.
 
     Returns:
         (left, top, right, bottom) in px of `grey`, or None where there are no bars.
