@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from crossed import crossed_frame, lines, underline
-from paper import gradient, quantile, shadows
+from paper import gradient, quantile
 from pieces import (
     OTHER_AREA,
     STRAY,
@@ -29,6 +29,7 @@ from pieces import (
     over,
 )
 from printed import LINE_ASPECT, cell, dividers, dots, row_at_edge, text
+from shadow import shadows
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner

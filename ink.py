@@ -19,9 +19,9 @@ from paper import (
     margin_of,
     quantile,
     without_ink,
-    without_shadow,
 )
 from pieces import box, grown
+from shadow import without_shadow
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 
 BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more

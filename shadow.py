@@ -1,0 +1,113 @@
+"""The shadow of a hand or a phone: taken from the ink's strength, told from ink by its soft rims.
+
+    strength = without_shadow(strength, level, unit)
+    soft = shadows(strength, labels, stats, level)
+
+The numbers were chosen on glyphs drawn on simulated paper.
+"""
+
+import cv2
+import numpy as np
+
+from paper import SHADOW_WINDOW, gradient, quantile, square
+from pieces import cut_by_edges, grown, label_pieces
+
+STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
+VEIL = 0.1  # of the ink's level: a shadow has more
+DEEPEST = 1.4  # times a shadow's median depth: what is deeper is ink in it
+SHARP_RIMS = 0.2  # pixels at sharp rims to one of the longer side: a character has more
+SOFT_SHARE = 0.4  # of a wide part's rims that are sharp, where ink crosses it: ink has more
+SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
+
+
+def without_shadow(strength, level, unit):
+    """Takes from the ink's strength what the shadow of a hand or a phone across it adds.
+
+    The rims of ink are sharp, those of a shadow are not. One that comes in from the edge and is
+    wider than a stroke goes first. Then, on the paler side of a sharp rim is paper, shaded or not;
+    the shadow elsewhere is interpolated from these places.
+
+    Args:
+        strength: (h, w) float32, how far each pixel is from the paper.
+        level: the strength of full ink.
+        unit: int, pixels of `strength` to one of the picture's, where that was enlarged.
+
+    Returns:
+        (h, w) float32; `strength` itself where no wide shadow comes in, and the paper is even
+        beside nine rims in ten.
+    """
+    strength = _without_wide_shadows(strength, level, unit)
+    sharp, paler = _sharp_rims(strength, 0.4 * level, unit)
+    if np.count_nonzero(paler[sharp] > 0.1 * level) <= 0.1 * np.count_nonzero(sharp):
+        return strength
+    size = [max(1, n // 4) for n in strength.shape[::-1]]
+    known, weight = (
+        cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+        for values in (sharp * paler, sharp.astype(np.float32))
+    )
+    near, far = (
+        [cv2.GaussianBlur(values, (0, 0), sigma) for values in (known, weight)]
+        for sigma in (1.5, 12)
+    )
+    veil = (near[0] + 1e-3 * far[0]) / (near[1] + 1e-3 * far[1] + 1e-12)
+    return np.maximum(strength - cv2.resize(veil, strength.shape[::-1]), 0)
+
+
+def _without_wide_shadows(strength, level, unit):
+    """Takes off what comes in from the edge, wider than a stroke and with soft rims.
+
+    Only where there are sharp rims, too. Arguments and result as of `without_shadow`.
+    """
+    wide = cv2.morphologyEx(strength, cv2.MORPH_OPEN, square(SHADOW_WINDOW * max(strength.shape)))
+    labels, stats = label_pieces(wide > VEIL * level)
+    cut = 1 + np.flatnonzero(cut_by_edges(stats[1:], labels.shape).any(axis=0))
+    if not len(cut):
+        return strength
+    sharp, _ = _sharp_rims(strength, 0.25 * level, unit)
+    if np.count_nonzero(sharp) < SHARP_RIMS * max(strength.shape):
+        return strength
+    sharp = grown(sharp, 2)
+    for k in cut:
+        part = labels == k
+        depth = quantile(wide[part], 0.5)
+        inside = strength > depth / 2
+        rims = grown(part, 5 * unit) & inside & grown(~inside, 1)
+        if np.count_nonzero(rims & sharp) < SOFT_SHARE * np.count_nonzero(rims):
+            veil = np.minimum(wide, DEEPEST * depth)
+            # Dark ink absorbs a share of the light: the less there is, the less deep it seems.
+            lit = np.maximum(strength - veil, 0) * (255 / np.maximum(255 - veil, 64))
+            strength = np.where(grown(part, 4 * unit), lit, strength)
+    return strength
+
+
+def shadows(strength, labels, stats, level):
+    """(n,) bool: pieces that come in from the edge with soft rims, beside ink with sharp ones.
+
+    Args:
+        strength, level: as for `without_shadow`.
+        labels, stats: of the pieces in `strength`, from `label_pieces`.
+    """
+    large = stats[:, 2:4].max(axis=1) > max(labels.shape) / 8
+    inside = ~cut_by_edges(stats, labels.shape).any(axis=0)
+    large[0] = False
+    if not ((large & inside).any() and (large & ~inside).any()):
+        return np.zeros(len(stats), bool)
+    sharp, _ = _sharp_rims(strength, 0.25 * level, 1)
+    rims = grown(labels == 0, 2)  # of the pieces, of which each is counted
+    counts = [np.bincount(labels[some], minlength=len(stats)) for some in (rims, rims & sharp)]
+    soft = counts[1] < SHARP_SHARE * counts[0]
+    return large & ~inside & soft & (large & inside & ~soft).any()
+
+
+def _sharp_rims(strength, least, unit):
+    """Where the strength of ink, (h, w) float32, rises as steeply as at the rims of ink.
+
+    Returns:
+        sharp: (h, w) bool, where it rises by more than `least` within 9 px of the picture, and by
+            STEEP of that within 3.
+        paler: (h, w) float32, the least strength within the 9 px.
+    """
+    around = np.ones([8 * unit + 1] * 2)
+    paler = cv2.erode(strength, around)
+    rise = cv2.dilate(strength, around) - paler
+    return (rise > least) & (gradient(strength, unit) > STEEP * rise), paler
