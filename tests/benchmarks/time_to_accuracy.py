@@ -46,7 +46,7 @@ def train_ancestor(options):
     keras.utils.set_random_seed(options.seed[0])
     info = data._prepare(options.dataset, options.data_dir)
     label = data._label(options.dataset, info)
-    image_key, label_key = data._keys(info)[:2]
+    image_key, label_key = data._keys(info)
 
     def scaled(example):
         image = tf.cast(example[image_key], tf.float32) / 255.0
