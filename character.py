@@ -38,9 +38,11 @@ CORNERS = 0.8  # share of the ink in dark corners above which fainter ink is sou
 SMUDGE = 0.6  # of the main piece's mean strength: paler pieces are smudges, not ink
 FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from print that shines through
 CLEAN = 0.02  # of the ink's level: on clean paper three pixels in four are weaker than this
-# The least that weak ink has on clean paper, and on a paint program's, which is without noise:
-# thickness in px at half size, share of the other ink's area, share of its level.
-WEAK, WEAK_SPOTLESS = (2, 0.03, FAINTEST), (1, 0.004, 0.15)
+# Weak ink on clean paper, and on a paint program's, which is without noise: its least thickness, in
+# px at half size; least and most area, as shares of the other ink's; least and most strength, as
+# shares of full ink's; least steepness of its rims, as a share of its own strength a px.
+WEAK = (2, (0.03, 10), (FAINTEST, 0.5), 0.4)
+WEAK_SPOTLESS = (1, (0.004, 30), (0.15, 0.65), 0.35)
 OUTLINED = 0.75  # of an outlined letter's width and height: the gap in it has at least this
 WINDING = 0.75  # of that gap's convex hull: the gap's area is at most this; an O's is over 0.95
 MAX_GRAIN = 7  # px, sides of the closings that join grains: 3, 5, 7
@@ -68,7 +70,7 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     Raises:
         NoInk: there is nothing but paper.
     """
-    weakest = (WEAK_SPOTLESS if spotless else WEAK)[2]
+    weakest = (WEAK_SPOTLESS if spotless else WEAK)[2][0]
     rim = max(2, max(strength.shape) // 50)  # what is left of a dark edge's blur
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = ink_level(strength, floor)
@@ -219,21 +221,25 @@ def _weaker_level(strength, level, kept, spotless):
     if len(paper) == 0 or quantile(paper, 0.75) > CLEAN * level:
         return level
     spotless &= quantile(paper, 0.9) < CLEAN / 10 * level
-    thickness, share, faintest = WEAK_SPOTLESS if spotless else WEAK
+    thickness, areas, strengths, steepness = WEAK_SPOTLESS if spotless else WEAK
     half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
-    weak = (half > faintest * level) & ~grown(half > 0.5 * level, 2)  # beyond soft rims
+    least, most = (share * level for share in strengths)
+    weak = (half > least) & ~grown(half > most, 2)  # beyond soft rims
     labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((thickness, thickness))))
     area = stats[:, 4]
-    found = (area > share * kept.sum()) & (area < 10 * kept.sum())
+    found = (area > areas[0] * kept.sum()) & (area < areas[1] * kept.sum())
     found &= ~cut_by_edges(stats, half.shape).any(axis=0)
     found[0] = False
-    if not (found & (np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0)).any():
+    beside = np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0
+    if spotless:  # an i's dot
+        beside |= over(np.vstack([stats, [*box(kept), kept.sum()]]), len(stats))[:-1]
+    if not (found & beside).any():
         return level
     weaker = quantile(half[of_pieces(labels, found)], 0.5)
     rim = (strength > 0.5 * weaker) & grown(strength <= 0.5 * weaker, 1)
-    rim &= ~grown(strength > 0.5 * level, 3)
+    rim &= ~grown(strength > most, 3)
     steps = gradient(strength)[rim]
-    return weaker if len(steps) and quantile(steps, 0.5) > 0.4 * weaker else level
+    return weaker if len(steps) and quantile(steps, 0.5) > steepness * weaker else level
 
 
 def _stands_out(strength, ink, separation):

@@ -20,7 +20,7 @@ from paper import (
     quantile,
     without_ink,
 )
-from pieces import box, grown
+from pieces import box, grown, label_pieces, of_pieces
 from shadow import without_shadow
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 
@@ -81,7 +81,7 @@ def _find_on_paper(picture, work, scale, spotless):
             return _find_on_paper(wider, *_rescaled(wider))
         sheet, found = None, _find_ink(work, scale, spotless)
     if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
-        return _look_closer(picture, *found, sheet)
+        return _look_closer(picture, *found, sheet, spotless)
     return found
 
 
@@ -122,16 +122,22 @@ def resized(picture, scale):
     return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
-def _look_closer(picture, ink, mask, sheet):
+def _look_closer(picture, ink, mask, sheet, spotless):
     """`_find_ink` around what was found, enlarged, with enough margin to see the paper there.
 
     Args:
         picture: (height, width, 3) uint8, BGR.
         ink, mask: from `_find_ink`; returned where a closer look finds nothing, or is none.
         sheet: from `_sheet`.
+        spotless: from `_rescaled`.
     """
     scale = max(picture.shape[:2]) / max(mask.shape)  # work px -> picture px
-    x, y, w, h = box(mask)
+    near = mask
+    if spotless:  # a brush's weak coats are not seen as such in so thin strokes
+        labels, stats = label_pieces(ink > 0)
+        joined = np.bincount(labels[mask & (ink > 0)], minlength=len(stats)) > 0
+        near = mask | of_pieces(labels, joined)
+    x, y, w, h = box(near)
     margin = 0.5 * max(w, h)
     left, top = (max(0, int((v - margin) * scale)) for v in (x, y))
     right, bottom = int((x + w + margin) * scale) + 1, int((y + h + margin) * scale) + 1
@@ -139,7 +145,7 @@ def _look_closer(picture, ink, mask, sheet):
     if part.size > 0.8 * picture.size:
         return ink, mask
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
-    near = grown(mask, 2)[y0:y1, x0:x1].view(np.uint8)
+    near = grown(near, 2)[y0:y1, x0:x1].view(np.uint8)
     work, scale, spotless = _rescaled(part)
     if sheet is not None:
         work = _without_desk(work, sheet[y0:y1, x0:x1])

@@ -293,6 +293,36 @@ def test_a_weak_stroke_beside_a_deep_one_is_ink_too(character, weak):
     assert difference(image, reference(character)) < 0.15
 
 
+@pytest.mark.parametrize("character", "2aKEg")
+@pytest.mark.parametrize("weak", [0.35, 0.45, 0.5, 0.6])
+@pytest.mark.parametrize(("size", "page"), [(40, 150), (150, 400)])
+def test_a_brush_s_weak_coats_are_ink_however_deep_and_small(character, weak, size, page):
+    """Half as deep as full ink, too, where some pixels of a coat are above that and some below."""
+    coverage = draw(character, size)
+    coverage[len(coverage) // 3 :] *= weak
+    coverage = place(coverage, page, page, page // 5, page // 6)
+    image = to_emnist(flat(paint(coverage, ink=(0, 0, 200), paper=(255, 255, 255))))
+    assert difference(image, reference(character)) < 0.18
+
+
+@pytest.mark.parametrize("character", "ij")
+@pytest.mark.parametrize("weak", [0.3, 0.5])
+def test_a_dot_in_a_weak_coat_is_ink(character, weak):
+    coverage = draw(character, 150)
+    coverage[: len(coverage) // 6] *= weak
+    picture = flat(paint(place(coverage, 400, 400), ink=(0, 0, 200), paper=(255, 255, 255)))
+    assert difference(to_emnist(picture), reference(character)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", "2HK")
+@pytest.mark.parametrize("size", [40, 150])
+def test_a_deep_spot_in_a_weak_coat_is_not_all_of_the_ink(character, size):
+    coverage = 0.35 * draw(character, size)
+    coverage[: size // 10] /= 0.35  # some ends of strokes, a twentieth of the ink
+    picture = flat(paint(place(coverage, 400, 400), ink=(0, 0, 200), paper=(255, 255, 255)))
+    assert difference(to_emnist(picture), reference(character)) < 0.15
+
+
 @pytest.mark.parametrize("character", ["2", "5", "H"])
 @pytest.mark.parametrize("rows", [slice(0, 12), slice(60, 75), slice(130, 150)])
 def test_a_short_thin_weak_stroke_is_ink_too(character, rows):
