@@ -1160,7 +1160,7 @@ def test_12_px_are_enough_to_find_it(character):
 # --------------------------------------------------------------------------- blank, and several
 
 
-@pytest.mark.parametrize("size", [(1, 1), (30, 30), (200, 300), (900, 700)])
+@pytest.mark.parametrize("size", [(1, 1), (30, 30), (200, 300), (900, 700), (1, 3000), (3000, 1)])
 @pytest.mark.parametrize(
     ("noise", "shade", "level"), [(0, 0, 255), (0, 0, 0), (3, 0, 220), (15, 0, 128), (4, 0.6, 200)]
 )
