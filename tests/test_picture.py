@@ -411,6 +411,16 @@ def test_a_small_soft_pale_photograph(character):
     assert difference(image, reference(character)) < TOLERANCE_SMALL
 
 
+@pytest.mark.parametrize("character", ["2", "H", "K", "8"])
+def test_four_dark_corners_are_no_ink_that_the_edges_cut_off(character):
+    """As of an album's page; the character is whole, unlike a glyph cut out flush."""
+    page = paint(place(draw(character, 180), 300, 300), (60,) * 3, (230,) * 3)
+    for x, y in ((0, 0), (299, 0), (0, 299), (299, 299)):
+        corner = [(x, y), (abs(x - 60), y), (x, abs(y - 60))]
+        cv2.fillConvexPoly(page, np.int32(corner), (60,) * 3)
+    assert difference(to_emnist(photograph(page, noise=2)), reference(character)) < TOLERANCE
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_shadow_grain_and_a_dark_edge(seed):
     colours = paint(place(draw("5", 200), 500, 600), (100,) * 3, (200, 205, 210))
