@@ -671,6 +671,16 @@ def test_a_forms_cell_is_dropped_with_all_its_frame(character, side, depth):
     assert difference(image, reference(character)) < TOLERANCE_SMALL and not notes
 
 
+@pytest.mark.parametrize("character", ["2", "K", "a"])
+@pytest.mark.parametrize("bar", [np.s_[:, 60:95], np.s_[60:110]], ids=["upright", "level"])
+def test_a_bar_across_the_whole_page_is_dropped(character, bar):
+    """A pen or a ruler, thicker than a line; too near the character for another one's part."""
+    page = paint(place(draw(character, 150), 400, 400))
+    page[bar] = 30
+    image, notes = convert(photograph(page, noise=1))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 def test_a_round_letter_is_no_frame():
     coverage = place(draw("8", 60), 300, 300)
     cv2.circle(coverage, (150, 150), 110, 1, 14, cv2.LINE_AA)
