@@ -913,6 +913,39 @@ def test_a_line_to_write_on_is_dropped_where_the_character_touches_it(character,
     assert difference(image, reference(character)) < 2 * TOLERANCE
 
 
+@pytest.mark.parametrize(("character", "wide"), [("5", 220), ("K", 180)])
+@pytest.mark.parametrize("high", [50, 70])
+def test_the_base_of_a_narrow_combs_cell_is_dropped_where_the_character_touches_it(
+    character, wide, high
+):
+    """It is no longer than the character is high: its teeth tell of it."""
+    left, right = 230 - wide // 2, 230 + wide // 2
+    lines = np.zeros((420, 460), np.float32)
+    ends = np.int32([(left, 310 - high), (left, 310), (right, 310), (right, 310 - high)])
+    cv2.polylines(lines, [ends], False, 0.8, 4)
+    coverage = np.maximum(place(draw(character, 200), 420, 460), lines)
+    assert difference(to_emnist(photograph(paint(coverage), noise=1)), reference(character)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("strokes", "aspect"),
+    [
+        ([[(0.1, 0), (1.7, 0)], [(0.9, 0), (0.9, 1)]], 1.6),
+        ([[(0.2, 0), (0.2, 1), (1.8, 1)]], 1.6),
+        ([[(0, 0.5), (1.7, 0.5)]], None),
+    ],
+    ids=["T", "L", "-"],
+)
+def test_a_long_stroke_is_no_line_to_write_on(strokes, aspect):
+    """The bar of a T is above the rest, the foot of an L begins there; a line alone is all ink."""
+    page = np.full((440, 640, 3), 235, np.uint8)
+    for stroke in strokes:
+        cv2.polylines(page, [np.int32(np.multiply(stroke, 200) + 120)], False, (40,) * 3, 6, 16)
+    left, top, right, bottom, side = sides(to_emnist(page), 0.4)
+    assert abs(side - 22) <= 1
+    assert aspect is None or (28 - left - right) / (28 - top - bottom) > aspect - 0.2
+
+
 @pytest.mark.parametrize("character", ["2", "E", "K", "a", "g"])
 @pytest.mark.parametrize(
     "over", [(0.1, 0, 0, 0), (0, 0.1, 0, 0), (0, 0, 0.1, 0.1), (0.02, 0, 0, 0.1)]
