@@ -127,7 +127,7 @@ def _look_closer(picture, ink, mask, sheet, spotless):
 
     Args:
         picture: (height, width, 3) uint8, BGR.
-        ink, mask: from `_find_ink`; returned where a closer look finds nothing, or is none.
+        ink, mask: from `_find_ink`; returned where a closer look finds nothing.
         sheet: from `_sheet`.
         spotless: from `_rescaled`.
     """
@@ -142,8 +142,6 @@ def _look_closer(picture, ink, mask, sheet, spotless):
     left, top = (max(0, int((v - margin) * scale)) for v in (x, y))
     right, bottom = int((x + w + margin) * scale) + 1, int((y + h + margin) * scale) + 1
     part = picture[top:bottom, left:right]
-    if part.size > 0.8 * picture.size:
-        return ink, mask
     x0, y0, x1, y1 = (round(v / scale) for v in (left, top, right, bottom))
     near = grown(near, 2)[y0:y1, x0:x1].view(np.uint8)
     work, scale, spotless = _rescaled(part)
