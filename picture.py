@@ -381,7 +381,7 @@ def _framed(ink):
     matrix = np.float32([[scale, 0, dx], [0, scale, dy]])
     square = cv2.warpAffine(seen, matrix, (size, size), flags=cv2.INTER_LINEAR)
     image = cv2.resize(square, (EMNIST_SIZE, EMNIST_SIZE), interpolation=cv2.INTER_AREA)
-    return np.clip(image / image.max(), 0, 1).astype(np.float32)
+    return (image / image.max()).astype(np.float32)
 
 
 def _several(stats):
