@@ -233,7 +233,7 @@ def _channels(work):
     flat: (h, w) float32, the channel in even light.
     light: (h, w) float32, what was subtracted from it for that.
     """
-    small = resized(work, min(1, BACKGROUND_SIDE / max(work.shape)))
+    small = resized(work, BACKGROUND_SIDE / max(work.shape))
     smalls = cv2.split(cv2.blur(small, (3, 3)))  # each in one piece of memory: numpy is faster
     lights = [light_on(small) for small in smalls]
     return [(k, small - light, light) for k, (small, light) in enumerate(zip(smalls, lights))]
