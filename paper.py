@@ -295,8 +295,8 @@ def _soft_parts(flat):
 
 
 def square(side):
-    """A kernel of about `side` px across and down, at least 3."""
-    return np.ones([max(3, round(side))] * 2)
+    """A kernel of about `side` px across and down."""
+    return np.ones([round(side)] * 2)
 
 
 def gradient(values, radius=1):
