@@ -83,14 +83,11 @@ def _at_edges(labels, stats):
 
 
 def not_specks(labels, stats):
-    """(n,) bool: pieces that belong to the character; dots of i and j do, however thin the pen."""
+    """(n,) bool: pieces that belong to the character, as the dots of i and j do."""
     area = stats[:, 4].astype(np.float64)
     area[0] = 0
     main = area.argmax()
     kept = area >= SPECK_AREA * area[main]
-    dots = over(stats, main) & ~kept
-    if dots.any():  # seldom: the stroke's width costs a twentieth of a conversion
-        kept |= dots & (np.sqrt(area) > 0.8 * stroke_width(labels == main))
     sides = stats[:, 2:4].max(axis=1)
     small = kept & (area < STRAY[0] * area[main])
     if not cut_by_edges(stats, labels.shape)[:, main].any():  # the main piece is no shadow
