@@ -53,7 +53,7 @@ def _frame(labels, stats):
         hull = cv2.contourArea(corners) / max(1, np.prod(cv2.minAreaRect(places)[1]))
         # A circle has 0.79, a D 0.9; what is in a round letter is small.
         large = size_of(stats, inside).max() > RINGED * height[outer]
-        if hull < 0.7 or not (hull > 0.92 or (large and _is_ring(piece, corners))):
+        if not (hull > 0.92 or (large and _is_ring(piece, corners))):
             continue
         piece[[0, -1]] = piece[:, [0, -1]] = True  # the picture's edge may cut off a side
         (x, y), (right, bottom) = low[outer], high[outer]
