@@ -204,14 +204,8 @@ def _frame_crossed(mask, w, h, corner):
     side = min(bottom - top, right - left)
     down, across = (bottom - top) // 4, (right - left) // 4
     reach = corner * side
-    near = max(2, int(reach / 3))  # the middle of a round corner is no farther from a square one
-    corners = [
-        mask[y - near : y + near + 1, x - near : x + near + 1].any()
-        for y in (top, bottom)
-        for x in (left, right)
-    ]
     middle = mask[top + down : bottom - down, left + across : right - across]  # empty in an O
-    if beyond.min() <= -reach or beyond.max() >= 0.3 * side or not (all(corners) and middle.any()):
+    if beyond.min() <= -reach or beyond.max() >= 0.3 * side or not middle.any():
         return None
     level, upright = (both[0] | both[1] for both in bands)
     level_thin, upright_thin = (
