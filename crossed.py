@@ -103,7 +103,7 @@ def underline(mask):
     part = mask[:, x : x + w]
     ends = np.hstack([part[:, w // 25 : w // 10], part[:, -(w // 10) : -(w // 25) or None]])
     counts = np.count_nonzero(ends, axis=0)  # where there are teeth, more
-    if 2 * w < h or w < 25 or counts.min() == 0 or LINE_ASPECT * np.median(counts) > 2 * w:
+    if w < 25 or counts.min() == 0 or LINE_ASPECT * np.median(counts) > 2 * w:
         return found
     thin = _level_lines(part, LINE_ASPECT)[0]
     labels, stats = label_pieces(part & ~thin)
