@@ -15,7 +15,7 @@ SPECK_AREA = 0.01  # of the largest piece's area: a smaller piece is dirt
 # STRAY[1] of the character's longer side away; so far off a larger one is dirt too, below ASIDE[0]
 # of that area and ASIDE[1] of that piece's longer side.
 STRAY, ASIDE = (0.08, 0.3), (0.3, 0.4)
-APART = (0.05, 0.25)  # of a character's longer side: gaps beside and above it, to a neighbour
+APART = 0.05  # of a character's longer side: the gap beside it to a neighbour is larger
 FAR = 0.3  # of a character's longer side: only its dot is so far away
 WHOLE = 0.7  # of the height of all the ink: a character beside parts of others has more
 OTHER_AREA = 3  # times the rest's area: a piece at the edge that is smaller is an artefact
@@ -122,9 +122,8 @@ def cut_off(labels, stats):
     whole[0] = False
     main = np.argmax(whole * area)
     gaps, side = _gaps(stats, [main])
-    aside, above = (gap > share * side for gap, share in zip(gaps, APART))
     high = (y + h)[1:].max() - y[1:].min()
-    found = (aside | above) & (area < area[main]) & (h[main] > WHOLE * high)
+    found = (gaps[0] > APART * side) & (area < area[main]) & (h[main] > WHOLE * high)
     if whole.any() and cut[:, 1:].any(axis=1).sum() < 3:
         apart = [_gaps(stats, [k])[0].max(axis=0) for k in np.flatnonzero(whole)]
         far = np.min(apart, axis=0) > FAR * side
