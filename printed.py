@@ -60,7 +60,7 @@ def _frame(labels, stats):
         above, *others = _along(piece[y:bottom, x:right])
         if y < low[inner, 1] and min(above, *others) > 0.6:  # an E around its bar is not closed
             inside &= low[:, 1] > y
-        elif height[inner] <= 0.5 * height[outer] or above > 0.3 or min(others) < 0.85:
+        elif above > 0.3 or min(others) < 0.85:
             continue  # not a comb's: the least of a round U is 0.83
         ends = np.abs([low - low[outer], high - high[outer]]).max(axis=0)
         alike = (ends < 0.1 * stats[outer, 2:4]).any(axis=1)  # in a row or a column with it
