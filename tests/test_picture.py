@@ -1016,6 +1016,16 @@ def test_the_lines_between_a_row_s_or_a_column_s_cells_are_dropped(character, co
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+def test_an_h_from_line_to_line_is_no_cell_between_two_strokes():
+    """Its bar touches neither of them; it is lower than what is written in a cell."""
+    page = np.full((400, 400, 3), 235, np.float32)
+    page[100:102] = page[300:302] = (200, 150, 110)
+    for ends in (((150, 100), (150, 300)), ((250, 100), (250, 300)), ((170, 200), (230, 200))):
+        cv2.line(page, *ends, (40,) * 3, 6, cv2.LINE_AA)
+    _, top, _, bottom, _ = sides(to_emnist(photograph(page, noise=1)))
+    assert max(top, bottom) <= 4  # its bar alone leaves 13
+
+
 @pytest.mark.parametrize("character", ["2", "E", "H", "K", "a"])
 @pytest.mark.parametrize("teeth", [0.4, 0.6, 0.8])
 def test_a_combs_cell_leaves_no_cut_in_a_character_that_is_taller(character, teeth):
