@@ -167,9 +167,10 @@ def _comb_crossed(mask, h, pad):
     frame = _frame_crossed(closed, width, height, SQUARE)
     if frame is None:
         return None
-    # Between the teeth the base alone is printed: above it is the character, and the line drawn.
+    # Between the teeth the base alone is printed: above it is the character, and the line drawn,
+    # whose ends above the teeth do no harm.
     frame[: pad + height // 2, left + stats[sides[0], 3] : stats[sides[1], 1]] = False
-    return np.vstack([np.zeros(mask[:above].shape, bool), frame & (mask[above:] > 0)])
+    return np.vstack([np.zeros(mask[:above].shape, bool), frame])
 
 
 def _frame_crossed(mask, w, h, corner):
