@@ -401,18 +401,36 @@ def test_a_copy_goes_on_without_the_original_s_curves(emnist_dir, tmp_path, caps
     assert curves(tmp_path) == longer
 
 
-def test_a_run_that_was_moved_is_no_copy(tmp_path):
+def test_a_run_that_was_moved_is_no_copy(tmp_path, monkeypatch):
     folder, logs = tmp_path / "LeNet", tmp_path / "tblogs"
     (logs / "train").mkdir(parents=True)
     folder.mkdir()
     events = logs / "train" / "events.out.tfevents.1"
     events.write_bytes(b"some")
-    sizes, place = resume.log_sizes(logs), resume.place(folder, logs)
+    monkeypatch.chdir(tmp_path)
+    sizes, place = resume.log_sizes(logs), resume.place(Path("LeNet"), Path("tblogs"))
+    monkeypatch.chdir(logs)
     state = resume.State({}, {}, log_name="", epochs=1, log_sizes=sizes, place=place)
     moved = folder.rename(tmp_path / "moved")
     assert not resume.is_copy(moved, logs, state)
     events.write_bytes(b"and more, which only the original can have written")
     assert resume.is_copy(moved, logs, state)
+    events.write_bytes(b"some")
+    (logs / "events.out.tfevents.2").write_bytes(b"another start's")
+    assert resume.is_copy(moved, logs, state)
+    (logs / "events.out.tfevents.2").unlink()
+    folder.mkdir()
+    (folder / "state-000000000.json").write_text('{"log_name": "of an earlier copying"}')
+    for text, is_copy in (
+        ('{"log_name": ""}', True),  # the original, though it has not gone on
+        ('{"log_name": "another"}', False),  # a new run in its place
+        ("", False),
+        ("{}", False),
+    ):
+        (folder / "state-000000001.json").write_text(text)
+        assert resume.is_copy(moved, logs, state) == is_copy
+    shutil.rmtree(folder)
+    events.write_bytes(b"and more, by itself")
     assert not resume.is_copy(moved.rename(folder), logs, state)
 
 
@@ -542,6 +560,15 @@ def test_fresh_moves_nothing_where_nothing_is(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_folder_that_cannot_be_moved_aside_is_one_line(copy, monkeypatch):
+    def busy(*_):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "rename", busy)
+    with pytest.raises(resume.ResumeError, match="cannot be moved aside: Device or resource busy"):
+        resume.move_aside(run_folder(copy))
+
+
 def test_fresh_moves_nothing_when_the_data_cannot_be_had(copy, emnist_dir):
     with pytest.raises(mytrain.data.DataError):
         mytrain.train(**settings(emnist_dir, copy, dataset="no_such_set", fresh=True))
@@ -601,6 +628,12 @@ def test_a_damaged_state_gives_way_to_the_one_before(copy, capsys, damage, end):
     assert {*left} <= {".damaged"}, "it would be written over"
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "1", "[" * 10**5])
+def test_json_that_is_no_state_is_damage(copy, text):
+    sorted(run_folder(copy).glob("state-*.json"))[-1].write_text(text)
+    assert resume.read_state(run_folder(copy)).epoch == 1
+
+
 def test_a_figure_that_was_altered_is_damage(copy):
     newest = sorted(run_folder(copy).glob("state-*.json"))[-1]
     newest.write_text(newest.read_text("utf-8").replace('"seconds": ', '"seconds": 1'), "utf-8")
@@ -639,6 +672,18 @@ def test_no_whole_state_left_is_refused_and_nothing_is_touched(copy):
     assert (run_folder(copy) / "best.weights.h5").read_bytes() == best
 
 
+@pytest.mark.parametrize("left", ["state-*.json.damaged", "best.weights.h5"])
+def test_a_run_of_which_one_part_alone_is_left_is_none_that_begins(copy, left):
+    """Its best weights would be written over."""
+    folder = run_folder(copy)
+    for path in folder.glob("state-*.json"):
+        path.rename(f"{path}.damaged")
+    for path in {*folder.iterdir()} - {*folder.glob(left)}:
+        path.unlink()
+    with pytest.raises(resume.ResumeError, match="no whole state to go on from; --fresh"):
+        resume.read_state(folder)
+
+
 def test_best_weights_that_are_gone_are_named(copy, capsys):
     (run_folder(copy) / "best.weights.h5").unlink()
     assert resume.read_state(run_folder(copy)).best is None
@@ -653,26 +698,30 @@ def test_damaged_best_weights_are_named(copy, capsys):
     assert (run_folder(copy) / "best.weights.h5.damaged").read_bytes() == damaged
 
 
-@pytest.mark.parametrize("change", [{"epoch": None}, {"settings": {"seed": 2}}])
+@pytest.mark.parametrize("change", [{"epoch": None}, {"settings": {"seed": 2}}, None])
 def test_best_weights_that_are_not_the_run_s_are_named(copy, capsys, change):
-    """Put there by hand, with their description: a mean of several, another run's."""
+    """Put there by hand, with their description, or with none: a mean of several, another run's."""
     folder = run_folder(copy)
     best = folder / "best.weights.h5"
     best.write_bytes(best.read_bytes() + b"other")
     about = json.loads((folder / "best.json").read_text("utf-8"))
-    about |= {"sha256": resume.file_digest(best)} | change
-    about = {key: value for key, value in about.items() if value is not None}
+    about |= {"sha256": resume.file_digest(best)} | (change or {})
+    about = change and {key: value for key, value in about.items() if value is not None}
     (folder / "best.json").write_text(json.dumps(about), "utf-8")
     assert resume.read_state(folder).best is None
     assert "best.weights.h5: damaged, or not this run's" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("moment", ["before both", "between them"])
+@pytest.mark.parametrize("moment", ["before both", "between them", "best.json empty", "gone"])
 def test_a_kill_while_the_best_weights_take_their_place_is_completed(copy, moment):
     """Rule 4: the state knows new best weights, best.weights.h5 or best.json not yet."""
     folder = run_folder(copy)
     new, described = (folder / "best.weights.h5").read_bytes(), (folder / "best.json").read_text()
     (folder / "best.json").write_text(described.replace('"sha256": "', '"sha256": "0'))
+    if moment == "best.json empty":  # after a power cut, on some disks
+        (folder / "best.json").write_bytes(b"")
+    if moment == "gone":
+        (folder / "best.json").unlink()
     if moment == "before both":
         (folder / "best.waiting.weights.h5").write_bytes(new)
         (folder / "best.weights.h5").write_bytes(b"the old ones")
@@ -681,6 +730,69 @@ def test_a_kill_while_the_best_weights_take_their_place_is_completed(copy, momen
     assert (folder / "best.weights.h5").read_bytes() == new
     assert (folder / "best.json").read_text() == described
     assert not (folder / "best.waiting.weights.h5").exists()
+
+
+def test_best_weights_that_cannot_be_used_are_one_line(copy):
+    (run_folder(copy) / "best.weights.h5").unlink()
+    (run_folder(copy) / "best.weights.h5").mkdir()
+    with pytest.raises(resume.ResumeError, match="best.weights.h5: cannot be used: "):
+        resume.read_state(run_folder(copy))
+
+
+def small_state(step, **changes):
+    """A state of a run that has no best weights yet."""
+    arrays = [np.full(3, step)]
+    return resume.State({"steps_per_epoch": 99}, {}, "", 1, step=step, arrays=arrays, **changes)
+
+
+def test_the_newest_of_all_states_counts_and_the_one_before_it_is_kept(tmp_path, capsys):
+    """Here of ten; one's .npz is gone when it is its turn to be removed."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(resume, "KEPT_STATES", 10)
+        for step in (4, 8, 1, 6, 9, 3, 0, 7, 2, 5):
+            resume.write_state(tmp_path, small_state(step))
+    state = resume.read_state(tmp_path)
+    assert state.step == 9 and state.arrays[0].tolist() == [9, 9, 9]
+    assert capsys.readouterr().out == ""
+    (tmp_path / "state-000000003.npz").unlink()
+    resume.write_state(tmp_path, small_state(10))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"state-{n:09d}.{end}" for n in (9, 10) for end in ("npz", "json")}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells what a handle is of")
+def test_a_state_is_on_the_disk_before_what_counts_on_it(tmp_path, monkeypatch):
+    """Rule 3: each of the two files, then its name; a power cut may come between any of these."""
+    fsync, replace_file, done = os.fsync, os.replace, []
+
+    def noted_fsync(handle):
+        done.append(("flushed", Path(os.readlink(f"/proc/self/fd/{handle}")).name))
+        fsync(handle)
+
+    def noted_replace(old, new):
+        done.append(("named", new.name))
+        replace_file(old, new)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    resume.write_state(tmp_path, small_state(1))
+    assert done == [
+        (what, name)
+        for file in ("state-000000001.npz", "state-000000001.json")
+        for what, name in (
+            ("flushed", f"{file}.part"),
+            ("named", file),
+            ("flushed", tmp_path.name),
+        )
+    ]
+
+    def stopped(handle):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        resume.write_state(tmp_path, small_state(1, seconds=1.0))
+    assert not [*tmp_path.glob("*.part")] and resume.read_state(tmp_path).seconds == 0
 
 
 def test_a_kill_before_the_first_state_is_whole_is_a_new_run(tmp_path):
@@ -748,6 +860,7 @@ def test_waiting_weights_that_no_state_knows_are_dropped(copy):
     folder = run_folder(copy)
     before = (folder / "best.weights.h5").read_bytes()
     (folder / "best.waiting.weights.h5").write_bytes(b"half")
+    (folder / "best.new.weights.h5").write_bytes(b"half")
     (folder / "state-000000999.npz").write_bytes(b"half")
     (folder / "state-000000001.npz").write_bytes(b"its .json was removed, then a kill")
     (folder / "state-000000998.json.part").write_bytes(b"half")
@@ -756,6 +869,7 @@ def test_waiting_weights_that_no_state_knows_are_dropped(copy):
     names = {path.name for path in folder.iterdir()}
     assert not names & {
         "best.waiting.weights.h5",
+        "best.new.weights.h5",
         "state-000000999.npz",
         "state-000000001.npz",
         "state-000000998.json.part",
@@ -766,8 +880,22 @@ def test_two_at_once_the_second_is_refused(tmp_path):
     with resume.open_folder(tmp_path):
         with pytest.raises(resume.ResumeError, match=f"process {os.getpid()}"):
             resume.open_folder(tmp_path)
+        (tmp_path / "lock").write_text("")  # which it has, but has not signed yet
+        with pytest.raises(resume.ResumeError, match="process unknown"):
+            resume.open_folder(tmp_path)
     with resume.open_folder(tmp_path):  # the lock is free again
         pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks otherwise")
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
+    def unable(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unable)
+    with resume.open_folder(tmp_path):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
+    assert "no locks on this file system" in capsys.readouterr().out
 
 
 def test_a_dead_process_does_not_block(tmp_path):
