@@ -32,7 +32,6 @@ import os
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -169,11 +168,8 @@ def read_state(folder):
     return None
 
 
-# What reading a truncated, altered or half-deleted state can raise.
-_DAMAGE = (
-    *(FileNotFoundError, EOFError, BadZipFile, ValueError),
-    *(KeyError, TypeError, AttributeError, RecursionError),
-)
+# What reading a truncated, altered or half-deleted state can raise; its .npz has a checksum.
+_DAMAGE = FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError
 
 
 def _read_state(path):
