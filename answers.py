@@ -196,10 +196,11 @@ def as_png(content, picture):
     content = content.tobytes()
     if content.startswith(PNG_START) and content.endswith(PNG_END):
         return content
-    try:
-        return png(picture)
-    except (cv2.error, MemoryError):  # 1,000,000 px are the most in a row
-        return b""
+    with contextlib.suppress(cv2.error, MemoryError):
+        packed, content = cv2.imencode(".png", picture)
+        if packed:  # 1,000,000 px are the most in a row; OpenCV 4 raises
+            return content.tobytes()
+    return b""
 
 
 def csv_table(entries):

@@ -531,6 +531,16 @@ def test_two_runs_at_once_answer_the_same_pictures(tmp_path):
     assert sorted(saved(tmp_path)) == ["L_x.png", "L_x_2.png", "L_y.png"]
 
 
+def test_a_picture_of_which_no_png_can_be_made_has_no_answer(tmp_path):
+    wide = answers.as_png(np.zeros(9, np.uint8), np.zeros((1, 1_000_001, 3), np.uint8))
+    assert wide == b""
+    entry = SimpleNamespace(file=str(tmp_path / "x.bmp"), content=wide, readings=(("L", 0.9),))
+    assert answers.save_answers([entry], {}) == [
+        (tmp_path / "predictions" / "L_x.png", "not saved: no PNG file can be made of it")
+    ]
+    assert saved(tmp_path) == {}
+
+
 @pytest.mark.skipif(not POSIX, reason="Windows has a limit on whole paths")
 @pytest.mark.parametrize(
     "letter", ["x" * 249, "x" * 251, "\u5b57" * 83], ids=["249", "251", "83x3"]
