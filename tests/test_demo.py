@@ -524,6 +524,8 @@ def test_two_runs_at_once_answer_the_same_pictures(tmp_path):
         SimpleNamespace(file=str(tmp_path / name), content=content, readings=(("L", 0.9),))
         for name in ("x.png", "x.jpg", "y.png")
     ]
+    earlier = [SimpleNamespace(file=entries[2].file, content=content, readings=(("A", 0.9),))]
+    assert answers.save_answers(earlier, {}) == []
     runs = {}, {}  # each has looked at the folder before the other is through
     for entry in entries:
         for folders in runs:
@@ -539,6 +541,36 @@ def test_a_picture_of_which_no_png_can_be_made_has_no_answer(tmp_path):
         (tmp_path / "predictions" / "L_x.png", "not saved: no PNG file can be made of it")
     ]
     assert saved(tmp_path) == {}
+
+
+@pytest.mark.skipif(not POSIX, reason="Windows asks before it makes links")
+def test_a_link_to_an_answer_is_the_user_s(tmp_path):
+    """It would be removed, or what it leads to written over."""
+    entry = SimpleNamespace(
+        file=str(tmp_path / "x.png"), content=encoded(glyph("L")), readings=(("L", 0.9),)
+    )
+    answers.save_answers([entry], {})
+    kept = (tmp_path / "predictions" / "L_x.png").rename(tmp_path / "L_x.png")
+    assert answers.source_of(kept) == "x.png"
+    link = tmp_path / "predictions" / "L_x.png"
+    link.symlink_to(kept)
+    assert answers.source_of(link) is None
+
+
+def test_a_drawing_gets_the_next_free_number(tmp_path):
+    folder = tmp_path / "assets"
+    assert answers.save_drawing(folder, glyph("L")).name == "drawing_1.png"
+    users = folder / "drawing_2.png"
+    users.write_bytes(b"the user's")
+    assert answers.save_drawing(folder, glyph("7")).name == "drawing_3.png"
+    assert users.read_bytes() == b"the user's"
+    assert np.array_equal(cv2.imread(str(folder / "drawing_1.png")), glyph("L"))
+
+
+@pytest.mark.skipif(not POSIX, reason="elsewhere names are text")
+def test_a_name_that_is_no_text_keeps_its_bytes_in_the_csv():
+    rows = answers.csv_table([(os.fsdecode(b"caf\xe9.png"), (("L", 0.9),), "")])
+    assert rows.splitlines()[1].startswith(b"caf\xe9.png,L,0.9000")
 
 
 @pytest.mark.skipif(not POSIX, reason="Windows has a limit on whole paths")
@@ -638,7 +670,7 @@ def test_a_sheet_is_written_where_the_csv_cannot_be(run, tmp_path):
 
 def test_a_sheet_among_the_pictures_is_none_of_them(run, tmp_path):
     write_picture(tmp_path / "in" / "x.png", "L")
-    sheet = os.path.join("in", "sheet.png")
+    sheet = os.path.join("in", "sheet.PNG")
     for arguments in (
         ["in"],
         ["in"],
@@ -654,14 +686,14 @@ def test_a_sheet_among_the_pictures_is_none_of_them(run, tmp_path):
 
 
 def test_pictures_of_the_user_s_are_no_place_for_outputs(run, tmp_path):
-    for name in ("a.png", "b.png"):
+    for name in ("a.PNG", "b.png"):
         write_picture(tmp_path / name, "L")
-    before = (tmp_path / "a.png").read_bytes()
+    before = (tmp_path / "a.PNG").read_bytes()
     for option in ("--sheet", "--csv"):
-        code, _, err = run(option, "a.png", "b.png")  # what `--sheet *.png` expands to
+        code, _, err = run(option, "a.PNG", "b.png")  # what `--sheet *.PNG` expands to
         assert code == 2
-        assert err == ["a.png: cannot be written: it is a picture, and no sheet of an earlier run"]
-        assert (tmp_path / "a.png").read_bytes() == before
+        assert err == ["a.PNG: cannot be written: it is a picture, and no sheet of an earlier run"]
+        assert (tmp_path / "a.PNG").read_bytes() == before
 
 
 def test_a_file_of_the_user_s_is_no_place_for_a_csv(run, tmp_path):
@@ -702,15 +734,17 @@ def test_csv_and_sheet_in_one_file_are_refused(run, tmp_path, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no such permissions")
-def test_a_csv_written_again_keeps_its_permissions(run, tmp_path):
+def test_a_csv_written_again_keeps_its_permissions_and_the_link_to_it(run, tmp_path):
     write_picture(tmp_path / "x.png", "L")
-    (tmp_path / "out.csv").write_text("old")
-    (tmp_path / "out.csv").chmod(0o600)
-    run("x.png", "--csv", "out.csv")
+    (tmp_path / "out.csv").touch(0o600)
+    (tmp_path / "link.csv").symlink_to("out.csv")
+    assert run("x.png", "--csv", "link.csv")[0] == 0
     assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "link.csv").is_symlink()
+    assert "x.png,L" in (tmp_path / "out.csv").read_text()
 
 
-def test_own_answers_are_not_read_again(run, tmp_path):
+def test_own_answers_are_not_read_again(run, tmp_path, monkeypatch):
     write_picture(tmp_path / "in" / "x.png", "L")
     run("in")
     code, out, err = run("in", os.path.join("in", "predictions"))  # what `in/*` may expand to
@@ -718,6 +752,11 @@ def test_own_answers_are_not_read_again(run, tmp_path):
     answers_alone = os.path.join("in", "predictions")
     code, _, err = run(answers_alone)
     assert code == 1 and err == [f"{answers_alone}: only answers of an earlier run"]
+    monkeypatch.chdir(answers_alone)
+    assert run(".")[2] == [".: only answers of an earlier run"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / answers_alone).rename(tmp_path / "Predictions")  # a Mac's or Windows' disk's words
+    assert run("Predictions")[2] == ["Predictions: only answers of an earlier run"]
     write_picture(tmp_path / "predictions" / "mine.png", "L")  # a user's folder of that name
     assert "1 read" in run("predictions")[1][-1]
 
