@@ -240,18 +240,13 @@ def write_new(path, content):
         raise
 
 
-def check_output(path, inputs, endings):
+def check_output(path, endings):
     """OSError where `write_whole` would fail, or would write over a file of the user's.
 
     Args:
         path: of the file to write.
-        inputs: the pictures to be read.
-        endings: of other files that are pictures: `--sheet *.png` names the first of them.
+        endings: of files that are pictures: `--sheet *.png` names the first of them.
     """
-    # Not by its name, which a Mac's disk has in any case and spelling.
-    there = [file for file in inputs if os.path.exists(file)] if os.path.exists(path) else []
-    if any(os.path.samefile(path, file) for file in there):
-        raise FileExistsError(None, "it is one of the pictures")
     target = Path(os.path.realpath(path))
     if target.is_file() and target.suffix.lower() in endings and not is_overview(target):
         raise FileExistsError(None, "it is a picture, and no sheet of an earlier run")

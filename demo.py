@@ -226,7 +226,7 @@ def read(options, weights, about):
     entries = list_pictures(options.pictures, str(relative(ASSETS)))
     for path in filter(None, (options.csv, options.sheet)):
         try:  # found out before the work, not after it
-            answers.check_output(path, [entry.file for entry in entries], ENDINGS)
+            answers.check_output(path, ENDINGS)
         except OSError as error:
             complain(path, f"cannot be written: {error.strerror}")
             return 2
