@@ -760,9 +760,11 @@ def test_the_newest_of_all_states_counts_and_the_one_before_it_is_kept(tmp_path,
     assert names == {f"state-{n:09d}.{end}" for n in (9, 10) for end in ("npz", "json")}
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells what a handle is of")
-def test_a_state_is_on_the_disk_before_what_counts_on_it(tmp_path, monkeypatch):
-    """Rule 3: each of the two files, then its name; a power cut may come between any of these."""
+@pytest.fixture
+def reaching_the_disk(monkeypatch):
+    """What is done to files, as it is done: ("flushed", name) and ("named", new name)."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("Linux tells what a handle is of")
     fsync, replace_file, done = os.fsync, os.replace, []
 
     def noted_fsync(handle):
@@ -775,8 +777,13 @@ def test_a_state_is_on_the_disk_before_what_counts_on_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
+    return done
+
+
+def test_a_state_is_on_the_disk_before_what_counts_on_it(tmp_path, reaching_the_disk):
+    """Rule 3: each of the two files, then its name; a power cut may come between any of these."""
     resume.write_state(tmp_path, small_state(1))
-    assert done == [
+    assert reaching_the_disk == [
         (what, name)
         for file in ("state-000000001.npz", "state-000000001.json")
         for what, name in (
@@ -786,13 +793,63 @@ def test_a_state_is_on_the_disk_before_what_counts_on_it(tmp_path, monkeypatch):
         )
     ]
 
+
+def test_best_weights_are_on_the_disk_before_they_wait_for_a_state(tmp_path, reaching_the_disk):
+    best = saving.BestCheckpoint(tmp_path, small_state(0))
+    best.set_model(small_network())
+    best.on_epoch_end(0, {"val_accuracy": 0.5, "val_loss": 2.0})
+    flushed = "flushed", resume.NEW  # the room for them, then they
+    assert reaching_the_disk == [flushed, flushed, ("named", resume.WAITING)]
+
+
+def test_a_write_that_is_stopped_leaves_the_state_before_it(tmp_path, monkeypatch):
     def stopped(handle):
         raise KeyboardInterrupt
 
+    resume.write_state(tmp_path, small_state(1))
     monkeypatch.setattr(os, "fsync", stopped)
     with pytest.raises(KeyboardInterrupt):
         resume.write_state(tmp_path, small_state(1, seconds=1.0))
     assert not [*tmp_path.glob("*.part")] and resume.read_state(tmp_path).seconds == 0
+
+
+def test_a_state_of_another_network_is_one_line(tmp_path):
+    recorder = saving.Recorder(tmp_path, tmp_path, small_state(0))
+    with pytest.raises(resume.ResumeError, match="its state is of another network; use --fresh"):
+        recorder.begin(small_network())
+
+
+def test_best_weights_are_whole_where_they_are_those_that_the_state_knows(tmp_path):
+    recorder, best = saving.Recorder(tmp_path, tmp_path, small_state(0)), tmp_path / resume.BEST
+    assert not recorder.best_is_whole()
+    best.write_bytes(b"some")
+    assert not recorder.best_is_whole()
+    recorder.state.take_best(1, 0.5, resume.file_digest(best))
+    assert recorder.best_is_whole()
+    best.write_bytes(b"others")
+    assert not recorder.best_is_whole()
+    best.unlink()
+    assert not recorder.best_is_whole()
+
+
+def test_logs_that_cannot_be_cut_back_are_told(tmp_path, monkeypatch, capsys):
+    """As on Windows, where another program has them open."""
+    old, new = (tmp_path / f"events.out.tfevents.{number}" for number in (1, 2))
+    old.write_bytes(b"known, and what came after")
+    new.write_bytes(b"all of it came after")
+    state = small_state(0, log_sizes={old.name: 5})
+    recorder = saving.Recorder(tmp_path, tmp_path, state)
+
+    def in_use(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "truncate", in_use)
+        patched.setattr(Path, "unlink", in_use)
+        recorder._cut_back_logs()
+    assert capsys.readouterr().out.count("cannot be cut back (Permission denied)") == 2
+    recorder._cut_back_logs()
+    assert old.read_bytes() == b"known" and not new.exists()
 
 
 def test_a_kill_before_the_first_state_is_whole_is_a_new_run(tmp_path):
