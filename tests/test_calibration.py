@@ -15,7 +15,7 @@ def sampled(temperature, seed=0, n=20_000, classes=10):
     return calibration.with_temperature(honest, 1 / temperature).astype(np.float32), labels
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.4, 3.0])
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 1.4, 3.0])
 def test_a_known_temperature_is_found_and_makes_confidences_honest(temperature):
     probabilities, labels = sampled(temperature)
     # 20,000 labels tell T to about 1 %.
@@ -26,6 +26,17 @@ def test_a_known_temperature_is_found_and_makes_confidences_honest(temperature):
     assert (honest.argmax(1) == probabilities.argmax(1)).all()
     error = calibration.calibration_error(honest.max(1), honest.argmax(1) == labels)
     assert error < 0.015
+
+
+def test_outputs_that_are_never_used_do_not_count():
+    """emnist/letters has 11 of them, whose probability is exactly 0."""
+    probabilities, labels = sampled(1.4)
+    with_unused = np.pad(probabilities, [(0, 0), (1, 10)])
+    with np.errstate(divide="raise", invalid="raise"):
+        temperature = calibration.fit_temperature(with_unused, labels + 1)
+        honest = calibration.with_temperature(with_unused, temperature)
+    assert temperature == pytest.approx(calibration.fit_temperature(probabilities, labels))
+    assert honest[:, [0, *range(11, 21)]].max() < 1e-20
 
 
 def test_a_network_that_is_never_wrong_keeps_its_confidence():

@@ -1,14 +1,16 @@
 """What TensorFlow says at its start stays off the console; what a user needs comes through."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from conftest import ROOT
 
-from quiet import heeding_ctrl_c
+from quiet import heeding_ctrl_c, stderr_to, tell
 
 SPEAK = """
 import os, sys
@@ -25,9 +27,10 @@ with quiet_libraries(gpu=sys.argv[1] == "gpu"):
 REMARK = "I0000 00:00:1.5 1 cpu_feature_guard.cc:227] This TensorFlow binary is optimized"
 PREAMBLE = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"
 NO_DRIVER = "E0000 00:00:1.5 1 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)"
+NO_START = "E0000 00:00:1.5 1 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (803)"
 BROKEN_DRIVER = "E0000 00:00:1.5 1 cuda_platform.cc:52] failed: driver version mismatch (803)"
 WARNING = "W0000 00:00:1.5 1 gpu_device.cc:2431] Cannot dlopen some GPU libraries."
-LINES = [REMARK, PREAMBLE, NO_DRIVER, BROKEN_DRIVER, WARNING, "a line of another library"]
+LINES = [REMARK, PREAMBLE, NO_DRIVER, NO_START, BROKEN_DRIVER, WARNING, "a line of another library"]
 
 
 def said(kind, end="end", **variables):
@@ -48,9 +51,11 @@ def said(kind, end="end", **variables):
 def test_without_a_console_there_is_nothing_to_keep_back():
     code = """if True:
         import contextlib, os, sys
-        from quiet import quiet_libraries
+        from quiet import quiet_libraries, stderr_to
         with quiet_libraries(gpu=True), contextlib.suppress(OSError):
             os.write(2, b"a line of a library")
+        with open(os.devnull, "wb") as sink, stderr_to(sink):
+            os.write(2, b"a line of OpenCV's")
         print("done", sys.stderr)
     """
     line = [sys.executable, "-c", code]
@@ -112,11 +117,32 @@ def test_ctrl_c_that_a_library_swallows_is_heeded(made_of_it):
         signal.signal(signal.SIGINT, before)
 
 
+def test_ctrl_c_is_left_to_who_has_it_already():
+    """As where `nohup` or a notebook does, and in a thread, which may set no handler."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with heeding_ctrl_c():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    done = []
+
+    def load():
+        with heeding_ctrl_c():
+            done.append(True)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    thread.join()
+    assert done
+
+
 @pytest.mark.parametrize("kind", ["gpu", "no gpu"])
 def test_remarks_are_kept_back_and_problems_are_not(kind):
     lines = said(kind)
     assert REMARK not in lines and PREAMBLE not in lines and NO_DRIVER not in lines
     assert {BROKEN_DRIVER, WARNING, "a line of another library", "ours"} <= {*lines}
+    assert (NO_START in lines) == (kind == "gpu")
 
 
 def test_who_sets_the_log_level_sees_everything():
@@ -147,6 +173,36 @@ def test_a_log_on_a_full_disk_ends_nothing():
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_told_without_a_line_s_end_is_seen_at_once():
+    """The line that follows a training."""
+    screen = io.TextIOWrapper(io.BytesIO())
+    tell("step 1", end="", stream=screen)
+    assert screen.buffer.getvalue() == b"step 1"
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_of_two_within_whoever_is_left_has_stderr(first_out, tmp_path):
+    """They need not leave in the order in which they came, being threads; nothing stays open."""
+    files = [open(tmp_path / str(n), "w+b") for n in range(2)]
+    free = os.dup(2)
+    os.close(free)
+    within = [stderr_to(file) for file in files]
+    for each in within:
+        each.__enter__()
+    os.write(2, b"both ")
+    within[first_out].__exit__(None, None, None)
+    os.write(2, b"one")
+    within[1 - first_out].__exit__(None, None, None)
+    os.write(2, b"none")
+    again = os.dup(2)
+    os.close(again)
+    for file in files:
+        file.seek(0)
+    told = [file.read() for file in files]
+    assert told == ([b"", b"both one"] if first_out == 0 else [b"one", b"both "])
+    assert again == free
 
 
 @pytest.mark.parametrize("order", ["picture, network", "network, picture", "network, network"])

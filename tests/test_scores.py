@@ -49,6 +49,14 @@ def test_who_is_sure_of_one_class_alone_is_not_right_with_the_next():
     assert [figures[f"top {n}"] for n in (1, 2, 3)] == [0.25, 0.5, 0.75]
 
 
+def test_of_equal_answers_the_first_is_the_best():
+    """As for argmax, however many classes there are."""
+    equal = np.ones((62, 62), np.float32)
+    figures = scores.figures(equal, np.arange(62), [chr(200 + n) for n in range(62)])
+    assert [round(62 * figures[f"top {n}"]) for n in (1, 2, 3)] == [1, 2, 3]
+    assert scores.surest_errors(equal, np.full(62, 1), 5).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_each_class_has_its_own_figures():
     precision, recall, f1, support = scores.per_class(scores.confusion(PROBABILITIES, LABELS))
     assert precision.tolist() == [1, 0.5, 0.5, 0] and recall.tolist() == [0.5, 0.5, 1, 0]
