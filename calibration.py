@@ -39,8 +39,7 @@ def fit_temperature(probabilities, labels):
 
 def with_temperature(probabilities, temperature):
     """softmax(logits) (n, classes) -> softmax(logits / T), float64 of the same shape."""
-    logits = np.log(np.maximum(probabilities, 1e-30).astype(np.float64)) / temperature
-    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scaled = np.maximum(probabilities, 1e-30).astype(np.float64) ** (1 / temperature)
     return scaled / scaled.sum(axis=1, keepdims=True)
 
 
