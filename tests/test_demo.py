@@ -397,6 +397,8 @@ def test_empty_folder_and_empty_assets(run, tmp_path, monkeypatch):
     for arguments in (["in"], []):
         code, out, err = run(*arguments)
         assert code == 1 and err == ["in: no pictures in this folder"]
+    write_picture(tmp_path / "in" / "x.jpg")
+    assert run()[2] == ["in: no pictures in this folder"]  # assets/*.png are read by default
 
 
 def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """loading.py with real files, in real processes and threads."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -56,6 +57,19 @@ def test_pictures_of_rare_endings_that_opencv_reads_are_found_in_a_folder(ending
     file.touch()
     (entry,) = loading.list_pictures([str(tmp_path)])
     assert entry.file == str(file)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(folder, monkeypatch):
+    def refused(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    file = str(folder / "0.png")
+    monkeypatch.setattr(os, "listdir", refused)
+    entries = loading.list_pictures([str(folder), file])
+    told = [(entry.file, entry.error) for entry in entries]
+    assert told == [(str(folder), "Permission denied"), (file, None)]
+    with loading.converted(entries) as batches:
+        assert [entry.error for entry in next(batches)] == ["Permission denied", None]
 
 
 def test_names_sort_by_their_numbers_and_other_scripts_digits_are_letters():
@@ -137,6 +151,16 @@ def test_threads_where_the_system_has_no_processes(monkeypatch):
     monkeypatch.setattr(loading, "WORKERS", 2)
     monkeypatch.setattr(loading.concurrent.futures, "ProcessPoolExecutor", lacking)
     assert isinstance(loading._pool(100), ThreadPoolExecutor)
+
+
+def test_without_a_thread_to_be_had_all_is_made_here(folder, monkeypatch):
+    expected = content(loaded(folder))
+
+    def lacking(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lacking)
+    assert content(loaded(folder)) == expected
 
 
 @pytest.mark.parametrize("name, limit, most", [("AHEAD", 6, 6), ("AHEAD_BYTES", 1, 3)])
