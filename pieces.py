@@ -18,6 +18,7 @@ STRAY, ASIDE = (0.08, 0.3), (0.3, 0.4)
 APART = 0.05  # of a character's longer side: the gap beside it to a neighbour is larger
 FAR = 0.3  # of a character's longer side: only its dot is so far away
 WHOLE = 0.7  # of the height of all the ink: a character beside parts of others has more
+THICK = 2  # times a character's stroke width: a finger is thicker, its other strokes are not
 OTHER_AREA = 3  # times the rest's area: a piece at the edge that is smaller is an artefact
 THIN = 0.15  # of the picture's width or height: a line from edge to edge takes less of the other
 SOLID = 0.3  # of its box's area: a dark corner fills more, an L or a C cut out flush less
@@ -129,6 +130,10 @@ def cut_off(labels, stats):
         far = np.min(apart, axis=0) > FAR * side
         dots = over(stats, main) & (stats[:, 2:4].max(axis=1) < ASIDE[1] * side)
         found |= far & (area < OTHER_AREA * area[main]) & ~dots
+        width, near = stroke_width(labels == main), np.min(apart, axis=0) > APART * side
+        if side > 2 * THICK * width:  # no dot, no speck beside a fat character
+            for k in np.flatnonzero(near & ~whole & ~found & ~dots):
+                found[k] = stroke_width(labels == k) > THICK * width
     found &= ~whole & whole.any()
     found[0] = False
     return found

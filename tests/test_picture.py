@@ -1281,6 +1281,33 @@ def test_a_pen_or_a_finger_on_the_page_is_left_out(character, thing):
     assert difference(image, reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", sorted({*GLYPHS} - {*"ij"}))  # their dots are as near
+@pytest.mark.parametrize("thick", [60, 120])
+@pytest.mark.parametrize("edge", ["left", "above", "right", "below"])
+def test_a_finger_near_the_character_is_left_out(character, thick, edge):
+    """The sheet is held by it: it is thicker than the strokes, and may have far more ink."""
+    coverage = draw(character, 130, 2)
+    page = paint(place(coverage, 420, 420), (40, 90, 30), (215, 215, 215))
+    across, down = {"left": (-1, 0), "above": (0, -1), "right": (1, 0), "below": (0, 1)}[edge]
+    ink = np.array(cv2.boundingRect((coverage > 0.5).astype(np.uint8))[2:]) // 2
+    far = 30 + thick // 2 + ink[0 if across else 1]  # a fifth of its height from its box
+    tip = 210 + across * far, 210 + down * far
+    end = tip[0] + 400 * across, tip[1] + 400 * down
+    cv2.line(page, tip, end, (90, 120, 170), thick, cv2.LINE_AA)
+    image = to_emnist(photograph(page, noise=2))
+    assert difference(image, reference(character, 2)) < TOLERANCE
+
+
+def test_a_fat_part_of_a_character_that_the_edge_cuts_is_no_finger():
+    """An E whose middle bar is thinner than the rest, and does not touch it."""
+    page = np.full((200, 200, 3), 230, np.uint8)
+    for first, last in (((0, 30), (36, 170)), ((0, 30), (120, 60)), ((0, 140), (120, 170))):
+        cv2.rectangle(page, first, last, (40, 40, 40), -1)
+    cv2.rectangle(page, (60, 93), (115, 107), (40, 40, 40), -1)
+    image, notes = convert(page)
+    assert cv2.connectedComponents((image > 0.5).astype(np.uint8))[0] - 1 == 2 and notes == []
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize("shade", ["phone", "fingers"])
 @pytest.mark.parametrize("softness", [7, 14])
