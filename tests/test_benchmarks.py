@@ -1,9 +1,11 @@
 """The benchmarks of weights: classes found among a network's outputs, readings scored."""
 
 import argparse
+import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -118,6 +120,20 @@ def test_weights_and_data_that_are_not_there_are_one_line(
     monkeypatch.setattr(sys, "argv", [name, *options])
     with pytest.raises(SystemExit, match=f"^{reason}"):
         runpy.run_path(str(ROOT / "tests" / "benchmarks" / f"{name}.py"), run_name="__main__")
+
+
+def test_weights_of_other_classes_have_no_mean(tmp_path, monkeypatch, capsys):
+    shipped = ROOT / "checkpoints" / "shipped" / "ResNet.weights.h5"
+    for name, classes in (("a", CHARACTERS), ("b", CHARACTERS[::-1])):
+        shutil.copy(shipped, tmp_path / f"{name}.weights.h5")
+        about = json.loads(shipped.with_name("ResNet.json").read_text("utf-8"))
+        about["characters"] = [*classes]
+        (tmp_path / f"{name}.json").write_text(json.dumps(about), "utf-8")
+    files = [str(tmp_path / f"{name}.weights.h5") for name in ("a", "b", "mean")]
+    monkeypatch.setattr(sys, "argv", ["average.py", *files[:2], "--out", files[2]])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "tests" / "benchmarks" / "average.py"), run_name="__main__")
+    assert "different networks or classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [["--count", "1"], ["--repeats", "0"], ["--memory", "10", "-1"]])

@@ -129,6 +129,8 @@ def main():
         devices.precision = lambda: options.precision
     load = functools.cache(data.load)
     data.load = lambda *args: load(*args) if options.test else replace(load(*args), test=None)
+    if options.test and data.load(options.dataset, options.data_dir).test is None:
+        parser.error(f"--test: {options.dataset} has no test split")
     images = options.epochs * options.steps_per_epoch * mytrain.BATCH_SIZE
     print(f"{options.model} on {options.dataset}, {images:,} images a run, {options.seeds} seeds")
     print(f"{'':<24}validation %{'      test %' * options.test}")

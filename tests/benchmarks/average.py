@@ -77,6 +77,8 @@ def main():
         parser.error(f"{options.out}: not a new .weights.h5 file")
     options.out.parent.mkdir(parents=True, exist_ok=True)  # not after minutes of work
     abouts = [weights.read_sidecar(path) for path in options.weights]
+    if any(each[key] != abouts[0][key] for each in abouts for key in ("model", "characters")):
+        parser.error("weights of different networks or classes have no mean")
     about = abouts[0] | {"temperature": 1.0, "logit_adjustment": None}
     network = averaged([weights.load_network(path, about) for path in options.weights])
     loaded = data.load(options.dataset, options.data_dir)
