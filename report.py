@@ -52,9 +52,15 @@ def _guarded(hook):
     return guarded
 
 
+def _make(folder):
+    """Makes the log folder: where that fails, TensorFlow would log it besides raising it."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def _reason(error):
     """What went wrong, without what TensorFlow says of its operation and the file."""
-    return str(error).splitlines()[0].split(" [Op:")[0].split("}} ")[-1].split("; ")[-1]
+    told = getattr(error, "strerror", None) or str(error)  # Python's; TensorFlow's
+    return told.splitlines()[0].split(" [Op:")[0].split("}} ")[-1].split("; ")[-1]
 
 
 class TensorBoard(keras.callbacks.TensorBoard):
@@ -82,6 +88,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
     @_guarded
     def set_model(self, model):
+        _make(self.folder)
         super().set_model(model)
         # Kept, since with JAX every look at self.model brings the whole network up to date.
         self.at_once = model.steps_per_execution
@@ -225,6 +232,7 @@ def write_test(log_folder, epoch, figures, counts, characters):
 
 @contextlib.contextmanager
 def _closing_writer(folder):
+    _make(folder)
     writer = tf.summary.create_file_writer(str(folder))
     try:
         with writer.as_default():
