@@ -204,8 +204,9 @@ def _as_deep(strength, labels, stats, pieces):
 def _weaker_level(strength, level, kept, spotless):
     """The level of weaker ink: a half-transparent brush beside its overlaps, a paler colour.
 
-    Such ink is on clean paper, adjoins the other ink, touches no edge, is thicker than a ruled
-    line and has sharp rims, unlike shadows and print that shines through.
+    Such ink is on clean paper, adjoins the other ink or, in a paint program's picture, is its dot,
+    touches no edge, is thicker than a ruled line and has sharp rims, unlike shadows and print that
+    shines through.
 
     Args:
         strength: (h, w) float32, how far each pixel is from the paper.
