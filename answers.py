@@ -32,6 +32,7 @@ MAX_STEM = 240  # bytes of an answer's name
 TEXT_CHUNK = b"tEXtdemo.py\0"  # then the answer's name, "/", the picture's name, both quoted
 NO_PICTURE = "."  # in place of the picture's name: what is no answer to one, a panel or a sheet
 COLUMNS = ["file", "character", "confidence", "second", "third", "note"]  # of a --csv file
+NO_PNG = "no PNG file can be made of it"
 PNG_HEAD = 33  # bytes of a PNG's signature and first chunk
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 
@@ -108,7 +109,7 @@ def _save(path, source, content, earlier):
     The answers of an earlier run go once it is whole, and stay where the disk is full.
     """
     if not content:
-        raise OSError(errno.EINVAL, "no PNG file can be made of it", str(path))
+        raise OSError(errno.EINVAL, NO_PNG, str(path))
     content = marked(content, path.name, source)
     if source_of(path) == source and path not in earlier:  # of another run, at the same time
         earlier = [*earlier, path]
@@ -183,8 +184,12 @@ def without_answers(folder, names):
 
 # ----------------------------------------------------------------------------------- whole files
 def png(picture):
-    """The bytes of a PNG file."""
-    return cv2.imencode(".png", picture)[1].tobytes()
+    """The bytes of a PNG file; OSError where none holds so large a picture: 1,000,000 px a row."""
+    with contextlib.suppress(cv2.error, MemoryError):
+        packed, content = cv2.imencode(".png", picture)
+        if packed:  # OpenCV 4 raises where 5 does not
+            return content.tobytes()
+    raise OSError(errno.EINVAL, NO_PNG)
 
 
 def as_png(content, picture):
@@ -196,10 +201,8 @@ def as_png(content, picture):
     content = content.tobytes()
     if content.startswith(PNG_START) and content.endswith(PNG_END):
         return content
-    with contextlib.suppress(cv2.error, MemoryError):
-        packed, content = cv2.imencode(".png", picture)
-        if packed:  # 1,000,000 px are the most in a row; OpenCV 4 raises
-            return content.tobytes()
+    with contextlib.suppress(OSError):
+        return png(picture)
     return b""
 
 

@@ -536,7 +536,10 @@ def test_two_runs_at_once_answer_the_same_pictures(tmp_path):
 
 
 def test_a_picture_of_which_no_png_can_be_made_has_no_answer(tmp_path):
-    wide = answers.as_png(np.zeros(9, np.uint8), np.zeros((1, 1_000_001, 3), np.uint8))
+    picture = np.zeros((1, 1_000_001, 3), np.uint8)
+    with pytest.raises(OSError, match="no PNG file can be made of it"):  # a sheet's fate
+        answers.png(picture)
+    wide = answers.as_png(np.zeros(9, np.uint8), picture)
     assert wide == b""
     entry = SimpleNamespace(file=str(tmp_path / "x.bmp"), content=wide, readings=(("L", 0.9),))
     assert answers.save_answers([entry], {}) == [
