@@ -27,6 +27,7 @@ from pieces import (
     not_specks,
     of_pieces,
     over,
+    touching,
 )
 from printed import LINE_ASPECT, cell, dividers, dots, row_at_edge, text
 from shadow import shadows
@@ -70,7 +71,7 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     Raises:
         NoInk: there is nothing but paper.
     """
-    weakest = (WEAK_SPOTLESS if spotless else WEAK)[2][0]
+    _, _, (weakest, _), _ = WEAK_SPOTLESS if spotless else WEAK
     rim = max(2, max(strength.shape) // 50)  # what is left of a dark edge's blur
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = ink_level(strength, floor)
@@ -122,7 +123,7 @@ def _artefacts(strength, labels, stats, level, weakest):
     if apart.any():  # but not what weak ink joins to the rest, as between a brush's overlaps
         parts, stats_of_parts = label_pieces(faint)
         rest = (labels > 0) & ~of_pieces(labels, apart)
-        joined = np.bincount(parts[rest], minlength=len(stats_of_parts)) > 0
+        joined = touching(parts, stats_of_parts, rest)
         apart[labels[of_pieces(parts, joined)]] = False
     artefacts = lined | of_pieces(labels, found | apart)
     edges = edge_artefacts(labels, stats)
@@ -231,7 +232,7 @@ def _weaker_level(strength, level, kept, spotless):
     found = (area > areas[0] * kept.sum()) & (area < areas[1] * kept.sum())
     found &= ~cut_by_edges(stats, half.shape).any(axis=0)
     found[0] = False
-    beside = np.bincount(labels[grown(kept, 4)], minlength=len(stats)) > 0
+    beside = touching(labels, stats, grown(kept, 4))
     if spotless:  # an i's dot
         beside |= over(np.vstack([stats, [*box(kept), kept.sum()]]), len(stats))[:-1]
     if not (found & beside).any():

@@ -20,7 +20,7 @@ from paper import (
     quantile,
     without_ink,
 )
-from pieces import box, grown, label_pieces, of_pieces
+from pieces import box, grown, label_pieces, of_pieces, touching
 from shadow import without_shadow
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
 
@@ -135,8 +135,7 @@ def _look_closer(picture, ink, mask, sheet, spotless):
     near = mask
     if spotless:  # a brush's weak coats are not seen as such in so thin strokes
         labels, stats = label_pieces(ink > 0)
-        joined = np.bincount(labels[mask & (ink > 0)], minlength=len(stats)) > 0
-        near = mask | of_pieces(labels, joined)
+        near = mask | of_pieces(labels, touching(labels, stats, mask & (ink > 0)))
     x, y, w, h = box(near)
     margin = 0.5 * max(w, h)
     left, top = (max(0, int((v - margin) * scale)) for v in (x, y))

@@ -42,6 +42,11 @@ def of_pieces(labels, found):
     return labels == (numbers[0] if len(numbers) else -1)
 
 
+def touching(labels, stats, where):
+    """(n,) bool: pieces, or the ground between them, that have a pixel in `where`, (h, w) bool."""
+    return np.bincount(labels[where], minlength=len(stats)) > 0
+
+
 def edge_artefacts(labels, stats):
     """(n,) bool: pieces that are a dark photo border, a form's cell or a ruled line.
 
@@ -126,15 +131,16 @@ def cut_off(labels, stats):
     high = (y + h)[1:].max() - y[1:].min()
     found = (gaps[0] > APART * side) & (area < area[main]) & (h[main] > WHOLE * high)
     if whole.any() and cut[:, 1:].any(axis=1).sum() < 3:
-        apart = [_gaps(stats, [k])[0].max(axis=0) for k in np.flatnonzero(whole)]
-        far = np.min(apart, axis=0) > FAR * side
+        whole_ones = np.flatnonzero(whole)
+        apart = np.min([_gaps(stats, [k])[0].max(axis=0) for k in whole_ones], axis=0)
+        far = apart > FAR * side
         dots = over(stats, main) & (stats[:, 2:4].max(axis=1) < ASIDE[1] * side)
         found |= far & (area < OTHER_AREA * area[main]) & ~dots
-        perhaps = (np.min(apart, axis=0) > APART * side) & ~whole & ~found & ~dots
-        for k in 1 + np.flatnonzero(perhaps[1:]):  # seldom any: two widths cost a tenth of it all
+        perhaps = 1 + np.flatnonzero(((apart > APART * side) & ~whole & ~found & ~dots)[1:])
+        if len(perhaps):  # seldom: the widths of strokes cost a tenth of a conversion
             width = stroke_width(labels == main)
-            # No dot, no speck beside a fat character.
-            found[k] = side > 2 * THICK * width and stroke_width(labels == k) > THICK * width
+            if side > 2 * THICK * width:  # no dot, no speck beside a fat character
+                found[perhaps] = [stroke_width(labels == k) > THICK * width for k in perhaps]
     found &= ~whole & whole.any()
     found[0] = False
     return found
