@@ -71,12 +71,11 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     Raises:
         NoInk: there is nothing but paper.
     """
-    _, _, (weakest, _), _ = WEAK_SPOTLESS if spotless else WEAK
     rim = max(2, max(strength.shape) // 50)  # what is left of a dark edge's blur
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)
-        artefacts = _artefacts(strength, labels, stats, level, weakest)
+        artefacts = _artefacts(strength, labels, stats, level, spotless)
         if not artefacts.any():
             break
         strength[grown(artefacts, rim) & ((labels == 0) | artefacts)] = 0
@@ -107,18 +106,20 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     return ink, grown(kept, 2) & ~others
 
 
-def _artefacts(strength, labels, stats, level, weakest):
+def _artefacts(strength, labels, stats, level, spotless):
     """(h, w) bool: what is neither paper nor the character: edges, print, holes, shadows.
 
     Args:
         strength: (h, w) float32, how far each pixel is from the paper.
         labels, stats: of the pieces of full ink, from `label_pieces`.
         level: the strength of full ink.
-        weakest: share of it, the weakest ink's.
+        spotless: as for `find_character`.
     """
     faint = strength > 0.25 * level  # a line or a frame may be paler than the character
     lined = ruled(strength, faint)
-    found = cell(labels, stats) | shadows(strength, labels, stats, level)
+    found = cell(labels, stats)
+    if not spotless:  # a paint program's coats are no shadows
+        found |= shadows(strength, labels, stats, level, ~found)
     apart = row_at_edge(stats, labels.shape) | text(stats)
     if apart.any():  # but not what weak ink joins to the rest, as between a brush's overlaps
         parts, stats_of_parts = label_pieces(faint)
@@ -138,6 +139,7 @@ def _artefacts(strength, labels, stats, level, weakest):
         paler, stats_of_paler = label_pieces(faint)
         artefacts |= of_pieces(paler, cell(paler, stats_of_paler))
     # Printed dots, however pale: on a paint program's paper they would count as weak ink.
+    _, _, (weakest, _), _ = WEAK_SPOTLESS if spotless else WEAK
     palest, stats_of_palest = label_pieces(strength > 0.5 * weakest * level)
     return artefacts | of_pieces(palest, dots(stats_of_palest))
 

@@ -1,7 +1,7 @@
 """The shadow of a hand or a phone: taken from the ink's strength, told from ink by its soft rims.
 
     strength = without_shadow(strength, level, unit)
-    soft = shadows(strength, labels, stats, level)
+    soft = shadows(strength, labels, stats, level, unprinted)
 
 The numbers were chosen on glyphs drawn on simulated paper.
 """
@@ -18,6 +18,7 @@ DEEPEST = 1.4  # times a shadow's median depth: what is deeper is ink in it
 SHARP_RIMS = 0.2  # pixels at sharp rims to one of the longer side: a character has more
 SOFT_SHARE = 0.4  # of a wide part's rims that are sharp, where ink crosses it: ink has more
 SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
+END = (0.1, 0.75)  # the same, and of the ink's strength, for a shadow's end that touches no edge
 
 
 def without_shadow(strength, level, unit):
@@ -84,23 +85,31 @@ def _without_wide_shadows(strength, level, unit):
     return strength
 
 
-def shadows(strength, labels, stats, level):
+def shadows(strength, labels, stats, level, unprinted):
     """(n,) bool: pieces that come in from the edge with soft rims, beside ink with sharp ones.
+
+    So are pieces within the picture that are paler besides: the ends of such shadows.
 
     Args:
         strength, level: as for `without_shadow`.
         labels, stats: of the pieces in `strength`, from `label_pieces`.
+        unprinted: (n,) bool, those that may be ink by hand.
     """
     large = stats[:, 2:4].max(axis=1) > max(labels.shape) / 8
     inside = ~cut_by_edges(stats, labels.shape).any(axis=0)
     large[0] = False
-    if not ((large & inside).any() and (large & ~inside).any()):
+    if np.count_nonzero(large) < 2 or not (large & inside).any():
         return np.zeros(len(stats), bool)
     sharp, _ = _sharp_rims(strength, 0.25 * level, 1)
     rims = grown(labels == 0, 2)  # of the pieces, of which each is counted
     counts = [np.bincount(labels[some], minlength=len(stats)) for some in (rims, rims & sharp)]
-    soft = counts[1] < SHARP_SHARE * counts[0]
-    return large & ~inside & soft & (large & inside & ~soft).any()
+    share = counts[1] / np.maximum(counts[0], 1)
+    ink = large & inside & unprinted & (share >= SHARP_SHARE)
+    if not ink.any():
+        return np.zeros(len(stats), bool)
+    depths = np.bincount(labels.ravel(), strength.ravel()) / stats[:, 4]
+    ends = (share < END[0]) & (depths < END[1] * depths[ink].max())
+    return large & np.where(inside, ends, share < SHARP_SHARE)
 
 
 def _sharp_rims(strength, least, unit):

@@ -1102,6 +1102,18 @@ def test_a_shadow_from_an_edge_is_no_ink_that_it_cuts_off(character, fingers, so
 
 
 @pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize(("place_of_it", "depth"), [((130, 130), 0.35), ((300, 100), 0.5)])
+def test_a_shadow_that_ends_within_the_picture_is_no_ink(character, place_of_it, depth):
+    """Or seems to: what lies along the edge may have passed for paper."""
+    shadow = np.zeros((360, 440), np.float32)
+    cv2.circle(shadow, place_of_it, 55, 1, cv2.FILLED)
+    shadow = cv2.GaussianBlur(shadow, (0, 0), 9)[..., None]
+    page = paint(place(draw(character, 90), 360, 440, 250, 200), (30,) * 3, (200,) * 3)
+    image = to_emnist(photograph(page * (1 - depth * shadow), noise=3))
+    assert difference(image, reference(character)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize(("paper", "ink", "edge"), [(205, 105, 125), (160, 112, 122)])
 @pytest.mark.parametrize("thick", [4, 7])
 def test_what_is_as_dark_along_the_edges_is_no_ink_that_they_cut_off(
