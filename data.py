@@ -4,16 +4,20 @@ A set of 28x28 images is small as a rule: EMNIST ByClass is 547 MB of bytes, Qui
 largest, 40 GB. batching.py makes batches of them.
 """
 
+import contextlib
+import logging
 import os
 import re
 import zlib
 from dataclasses import dataclass
 from json import JSONDecodeError
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
+from tensorflow_datasets.core.download import downloader
 
 from model import CHARACTERS, INPUT_SHAPE
 from weights import MAX_CLASSES, MAX_NAME, are_class_names
@@ -22,6 +26,7 @@ HELD_OUT_PERCENT = 5  # of the training split, for validation, where the data ha
 READ_BATCH = 4096  # images a step while reading; large, since an image is small
 DECODED_TOGETHER = 16  # of them in one turn of the loop; see _decoded
 EMNIST_ARCHIVE = "gzip.zip"  # what the builder downloads
+RETRIES = 6  # of a download that does not begin: 13 s; TFDS takes three and a half minutes
 
 _MERGED = CHARACTERS[:36] + "abdefghnqrt"  # 47: lower case that looks like its capital is merged
 _EMNIST_CHARACTERS = {  # TFDS numbers EMNIST's classes without naming them
@@ -69,7 +74,7 @@ def load(name, data_dir):
 
     Args:
         name: TFDS name such as "emnist", "emnist/letters" or "mnist/3.0.1"; images of 28x28x1.
-        data_dir: folder where TFDS keeps prepared data.
+        data_dir: str or Path, folder where TFDS keeps prepared data.
 
     Returns:
         `Data`.
@@ -80,7 +85,7 @@ def load(name, data_dir):
     """
     # TFDS's order of the files depends on a seed for all, which an earlier training here has set.
     tf.random.set_seed(None)
-    info = _prepare(name, data_dir)
+    info = _prepare(name, Path(data_dir))
     label = _label(name, info)
     if not info.splits:  # TFDS made do without
         told = "the description of the prepared data is missing"
@@ -149,7 +154,8 @@ def _prepare(name, data_dir):
     if builder.info.features:  # most say so before anything is downloaded
         _label(name, builder.info)
     try:
-        builder.download_and_prepare()
+        with _few_retries():
+            builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or pip raised
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise DataError(
@@ -157,6 +163,20 @@ def _prepare(name, data_dir):
             f"  What failed: {reason}\n" + _by_hand(builder.name, data_dir)
         ) from error
     return builder.info
+
+
+@contextlib.contextmanager
+def _few_retries():
+    """Within it TFDS gives up a download sooner, and urllib3 does not tell of each retry."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    retries, level = downloader.MAX_RETRIES, logger.level
+    downloader.MAX_RETRIES = RETRIES
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = retries
+        logger.setLevel(level)
 
 
 def _by_hand(name, data_dir):
@@ -269,7 +289,7 @@ def _decoded(files, decode):
 
 
 def _records(info, split):
-    """A split's examples as they lie on disk, in the order in which `tfds.load` yields them.
+    """A split's examples as they lie on disk, in `tfds.load`'s order with shuffled files, seed 0.
 
     `tfds.load` parses and decodes them one by one, which takes three times as long.
     """

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -50,7 +51,7 @@ def test_five_percent_are_held_out_for_validation(emnist):
 
 def test_loading_twice_gives_the_same_order(emnist, emnist_dir, monkeypatch):
     monkeypatch.setattr(data, "READ_BATCH", 100)  # and in parts, as a larger set is read
-    again = data.load("emnist", emnist_dir)
+    again = data.load("emnist", str(emnist_dir))  # a name will do
     np.testing.assert_array_equal(again.train[0], emnist.train[0])
     assert again.fingerprint() == emnist.fingerprint()
 
@@ -283,6 +284,21 @@ def test_a_failed_download_says_what_to_do_and_doing_it_works(
     with urllib.request.urlopen(archive_url) as archive, open(place, "wb") as file:
         shutil.copyfileobj(archive, file)
     assert len(data.load(name, tmp_path).test[1]) == 62 * TEST_PER_CLASS
+
+
+def test_a_download_that_does_not_begin_is_given_up_before_the_user_gives_up(
+    emnist_builder, tmp_path, monkeypatch, capfd
+):
+    """TFDS would try for minutes, and urllib3 tell of each time, where there is no network."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = closed.getsockname()[1]
+        monkeypatch.setattr(emnist_builder, "URL", f"http://127.0.0.1:{address}/gzip.zip")
+    assert data.RETRIES < data.downloader.MAX_RETRIES
+    monkeypatch.setattr(data, "RETRIES", 2)  # half a second of them
+    with pytest.raises(data.DataError, match=f"gzip.zip .* by hand from\n.*:{address}/"):
+        data.load("emnist", tmp_path)
+    assert "Retry" not in "".join(capfd.readouterr())
+    assert data.downloader.MAX_RETRIES > 2  # as before
 
 
 def test_a_failed_download_of_another_set_says_what_to_do(tmp_path):
