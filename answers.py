@@ -216,7 +216,7 @@ def csv_table(entries):
     table.writerow(COLUMNS)
     for file, readings, note in entries:
         first, *others = [character for character, _ in readings]
-        row = [file, first, f"{readings[0][1]:.4f}", *others, "", ""]
+        row = [file, first, f"{readings[0][1]:.6f}", *others, "", ""]
         table.writerow([*row[:5], note])
     return text.getvalue().encode("utf-8", sys.getfilesystemencodeerrors())
 

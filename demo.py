@@ -8,7 +8,8 @@ The weights are those of the user's newest training, else the shipped ones; the 
 which. Other programs import `get_model`, `read_picture`, `to_emnist` and `predict` from here.
 
 A picture `x.jpg` that was read as A is saved as `predictions/A_x.png` beside it. A second run
-replaces its own answer to the same picture; nothing else is ever overwritten or deleted.
+replaces its own answer to the same picture, and what --csv and --sheet name; nothing else is ever
+overwritten or deleted.
 
 Exit codes: 0 all read, 1 something could not be read or saved, 2 bad usage or no usable weights,
 130 Ctrl-C.
@@ -48,6 +49,7 @@ from weights import (
     relative,
     shown,
     start_network,
+    user_path,
 )
 
 __all__ = ["get_model", "predict", "read_picture", "to_emnist"]  # for other programs
@@ -77,11 +79,12 @@ def predict(model, pictures):
         Probabilities, float32 (n, 62); another number of classes for other weights.
 
     Raises:
-        TypeError: a picture alone, not in a list.
+        TypeError: a picture alone, not in a list; the name of a file in place of a picture.
         PictureError: one of them is blank.
         WeightsError: the answers are not finite.
     """
-    if getattr(pictures, "shape", ())[2:] == (3,):  # each of its rows would be a picture
+    shape = np.shape(pictures) if isinstance(pictures, np.ndarray) else ()
+    if len(shape) == 2 or shape[2:] == (3,):  # each of its rows would be a picture
         raise TypeError("predict takes a list of pictures: [picture]")
     images = [to_emnist(picture) for picture in pictures]
     return probabilities(model, np.asarray(images, np.float32).reshape(-1, 28, 28, 1))
@@ -156,7 +159,7 @@ def parse(argv):
     parser.add_argument("pictures", nargs="*", metavar="FILE_OR_FOLDER", help=text)
     add = parser.add_argument_group("reading").add_argument
     text = "a .weights.h5 file, its .json beside it (default: newest in checkpoints/, or shipped)"
-    add("--weights", type=Path, metavar="FILE", help=text)
+    add("--weights", type=user_path, metavar="FILE", help=text)
     text = "what the answer may be: %(choices)s (default: %(default)s)"
     add("--charset", choices=CHARSETS, default="all", metavar="NAME", help=text)
     add("--draw", action="store_true", help="draw in a window; s saves the drawing into assets/")
@@ -164,8 +167,9 @@ def parse(argv):
     add("--no-window", action="store_true", help="open no windows")
     text = "write file, character, confidence, second, third, note of all that were read; to "
     text += "standard output for -, all else then goes to standard error"
-    add("--csv", metavar="FILE", help=text)
-    add("--sheet", metavar="FILE.png", help="write all pictures and answers as one picture")
+    add("--csv", type=os.path.expanduser, metavar="FILE", help=text)
+    text = "write all pictures and answers as one picture"
+    add("--sheet", type=os.path.expanduser, metavar="FILE.png", help=text)
     argv = sys.argv[1:] if argv is None else argv
     # All behind `--` are files; parse_intermixed_args forgets that in its second pass.
     end = argv.index("--") if "--" in argv else len(argv)

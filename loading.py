@@ -72,17 +72,20 @@ def list_pictures(arguments, default=None):
             files.setdefault(folder, []).append((name, argument))
             continue
         try:
-            names = [
-                name
-                for name in os.listdir(argument)
-                # ._x.png is no picture: what a Mac notes of x.png on another's disk.
-                if Path(name).suffix.lower() in endings and not name.startswith("._")
-            ]
+            listed = os.listdir(argument)
         except OSError as error:
             entries.append(Entry(argument, error.strerror))
             continue
+        names = [
+            name
+            for name in listed
+            # ._x.png is no picture: what a Mac notes of x.png on another's disk.
+            if Path(name).suffix.lower() in endings and not name.startswith("._")
+        ]
         if not names:
-            entries.append(Entry(argument, "no pictures in this folder"))
+            deeper = any(os.path.isdir(os.path.join(argument, name)) for name in listed)
+            hint = "; its subfolders are not looked into" if deeper else ""
+            entries.append(Entry(argument, f"no pictures in this folder{hint}"))
         found = files.setdefault(argument, [])
         for name in answers.without_answers(argument, names):
             found.append((name, os.path.join(argument, name)))

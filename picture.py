@@ -314,8 +314,11 @@ def convert(picture):
 
     Raises:
         PictureError: no ink is found.
+        TypeError: not an array, as the name of a file.
     """
-    if np.size(picture) == 0:
+    if not isinstance(picture, np.ndarray):
+        raise TypeError("a picture is an array: read a file with read_picture")
+    if picture.size == 0:
         raise PictureError("blank: no ink found")
     try:
         ink, mask = find_ink(_bgr(picture))

@@ -30,6 +30,7 @@ MAX_WEIGHTS_BYTES = 512 * 2**20
 MAX_SIDECAR_BYTES = 2**20
 MAX_CLASSES, MAX_NAME = 4096, 40  # characters of a class's name
 MAX_OBJECTS = 10_000  # groups and arrays in the HDF5 file
+FEW_IMAGES = 500  # for validation; with fewer their number is told
 
 
 class WeightsError(Exception):
@@ -135,6 +136,7 @@ def _check_sidecar(about):
         "characters": isinstance(characters, list) and are_class_names(characters),
         "dataset": isinstance(about.get("dataset", ""), str),
         "val_accuracy": is_number(about.get("val_accuracy", 0), 0, 1),
+        "val_images": type(about.get("val_images", 1)) is int,
         "temperature": is_number(about.get("temperature", 1), 0.01, 100),
         "logit_adjustment": adjustment is None
         or isinstance(characters, list)
@@ -153,7 +155,10 @@ def describe(weights, about):
     data = f" trained on {about['dataset'][:60]}" if about.get("dataset") else ""
     classes = sum(map(bool, about["characters"]))
     accuracy = about.get("val_accuracy")
-    scored = "" if accuracy is None else f", {100 * accuracy:.2f} % on its validation data"
+    images = about.get("val_images", FEW_IMAGES)  # of few, an accuracy says little
+    few = f"{images} validation image{'s' * (images != 1)}"
+    on = few if images < FEW_IMAGES else "its validation data"
+    scored = "" if accuracy is None else f", {100 * accuracy:.2f} % on {on}"
     said = f"{about['model'][:40]}{data}, {classes} classes{scored}"
     return f"{printable(said)} ({shown(weights)})"
 
@@ -297,6 +302,11 @@ def printable(text):
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def user_path(text):
+    """A path that the user typed; the shell leaves the ~ in `--option=~/x` to the program."""
+    return Path(os.path.expanduser(text))
 
 
 def relative(path):

@@ -399,6 +399,9 @@ def test_empty_folder_and_empty_assets(run, tmp_path, monkeypatch):
         assert code == 1 and err == ["in: no pictures in this folder"]
     write_picture(tmp_path / "in" / "x.jpg")
     assert run()[2] == ["in: no pictures in this folder"]  # assets/*.png are read by default
+    told = "out: no pictures in this folder; its subfolders are not looked into"
+    write_picture(tmp_path / "out" / "deeper" / "x.png")
+    assert run("out")[2] == [told]
 
 
 def test_batches_stream_in_order_and_hold_few_pictures(run, tmp_path, monkeypatch):
@@ -731,6 +734,17 @@ def test_a_csv_on_standard_output_is_all_that_is_there(weights, tmp_path):
     assert not (tmp_path / "-").exists()
 
 
+def test_a_tilde_is_the_user_s_home_where_the_shell_leaves_it(run, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(home))
+    write_picture(tmp_path / "x.png")
+    assert run("x.png", "--csv=~/x.csv", "--sheet=~/sheet.png")[0] == 0
+    assert sorted(path.name for path in home.iterdir()) == ["sheet.png", "x.csv"]
+    assert demo.parse(["--weights=~/best.weights.h5"]).weights == home / "best.weights.h5"
+
+
 def test_csv_and_sheet_in_one_file_are_refused(run, tmp_path, capsys):
     write_picture(tmp_path / "x.png", "L")
     with pytest.raises(SystemExit):
@@ -852,7 +866,12 @@ def test_predict_refuses_a_picture_that_is_in_no_list(weights):
     loaded = demo.get_model(str(weights))
     with pytest.raises(TypeError, match="list of pictures"):
         demo.predict(loaded, glyph("7"))
+    with pytest.raises(TypeError, match="list of pictures"):
+        demo.predict(loaded, glyph("7")[..., 0])
     assert demo.predict(loaded, np.stack([glyph("7"), glyph("L")])).shape == (2, 62)
+    for no_picture in ("scan.jpg", None):  # what cv2.imread returns of a file that is not there
+        with pytest.raises(TypeError, match="read a file with read_picture"):
+            demo.predict(loaded, [no_picture])
 
 
 def test_newest_training_is_the_default_then_the_shipped(tmp_path, monkeypatch):
