@@ -38,7 +38,7 @@ def explaining_memory(batch_size, folder):
         if not no_room and not isinstance(error, MemoryError):
             raise
         raise OutOfMemory(
-            f"\nThe memory does not do for steps of {batch_size} images. "
+            f"\nOut of memory in steps of {batch_size} images. "
             f"The last good state is kept in {folder}.\n"
             "Try a smaller --batch_size with --fresh, or another model."
         ) from error

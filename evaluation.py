@@ -26,10 +26,12 @@ def score_best(network, loaded, recorder):
         The exit code: 1 where the last state or the best weights could not be kept.
     """
     state, best = recorder.state, recorder.folder / resume.BEST
-    if recorder.failed or not recorder.best_is_whole():
+    if recorder.failed:
         tell(f"The last state or the best weights are not in {recorder.folder}.", stream=sys.stderr)
-        tell("Make room there and start the same command again; a run that was", stream=sys.stderr)
-        tell("finished before needs more --epochs to make up for lost weights.", stream=sys.stderr)
+        tell("Make room there and start the same command again.", stream=sys.stderr)
+        return 1
+    if not recorder.best_is_whole():
+        tell(f"{best}: gone or damaged; more --epochs make up for it.", stream=sys.stderr)
         return 1
     report.print_end(best, state)
     if state.test is None or (loaded.test and not state.test):  # there was no test split before

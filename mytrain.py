@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from quiet import heeding_ctrl_c, quiet_libraries, tell
-from weights import chosen_backend
+from weights import chosen_backend, user_path
 
 try:
     with quiet_libraries(gpu=True), heeding_ctrl_c():
@@ -80,7 +80,7 @@ RECIPE = {  # see recipe.compile_network
     "warm_up": 0.03,  # share of all steps over which the learning rate rises from 0
     "weight_decay": 0.05,  # decoupled (AdamW); biases and normalisation are left alone
     "smoothing": 0.1,  # share of every label that is spread over all classes; 0: none
-    "averaged": 0.01,  # share of all steps that the average of the weights looks back on
+    "averaged": 0.01,  # share of all steps that the moving average of the weights looks back on
 }
 # On a GPU, which is done with a step before Python has begun the next: about twice as many images/s
 # as with one step at a time (H200, batch 128).
@@ -142,10 +142,14 @@ def train(
 
     Raises:
         One of ERRORS: with a message for the user.
+        ValueError: there is no such model.
         saving.Stopped: after Ctrl-C or another signal to stop, the state saved.
     """
     options = {**locals()}
-    folder = checkpoint_dir / model
+    if model not in MODELS:
+        raise ValueError(f"model {model!r}: there are {', '.join(MODELS)}")
+    weights = weights and Path(weights)
+    folder, logs = Path(checkpoint_dir, model), Path(log_dir, model)
     with quiet_libraries(gpu=True):
         machines.join()
     digest = machines.together(lambda: weights and _checked_digest(weights))
@@ -195,7 +199,7 @@ def train(
             return resume.State(
                 settings=settings,
                 description=_description(model, loaded, settings),
-                log_name=report.new_log_name(log_dir / model, loaded.name),
+                log_name=report.new_log_name(logs, loaded.name),
                 epochs=epochs,
             )
 
@@ -203,7 +207,6 @@ def train(
         machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
         report.print_start(folder, state, epochs)
         state.epochs = epochs
-        logs = log_dir / model
         if machines.is_first() and resume.is_copy(folder, logs / state.log_name, state):
             tell(f"A copy of {state.place[0]}: its curves stay its own, new ones begin here.")
             state.log_name, state.log_sizes = report.new_log_name(logs, loaded.name), {}
@@ -211,17 +214,10 @@ def train(
         state.place = resume.place(folder, log_folder)
         report.print_settings(loaded, settings, epochs, log_folder)
 
-        keras.utils.clear_session()  # layers' names, which the weights file holds, count from 1
-        keras.utils.set_random_seed(seed)
-        keras.mixed_precision.set_global_policy(settings["precision"])
+        network = _network(state, count, strategy)
         with strategy.scope():
-            network = MODELS[model](INPUT_SHAPE, count, dropout)
             if weights and not state.arrays:
                 network.set_weights(given.get_weights())
-            most = STEPS_AT_ONCE if devices.several_steps_at_once(strategy) else 1
-            at_once = recipe.steps_at_once(most, steps_per_epoch, state.step)
-            steps = epochs * steps_per_epoch
-            recipe.compile_network(network, learning_rate, steps, **RECIPE, at_once=at_once)
             kind = saving.Recorder if machines.is_first() else saving.Follower
             recorder = kind(folder, log_folder, state)
             recorder.begin(network)
@@ -242,6 +238,25 @@ def train(
 def _checked_digest(weights):
     weights_file.read_sidecar(weights)  # refuses what is no sound weights file
     return resume.file_digest(weights)
+
+
+def _network(state, class_count, strategy):
+    """The network that a run trains, compiled, with random weights, on the strategy's devices."""
+    settings, steps = state.settings, state.settings["steps_per_epoch"]
+    most_at_once = STEPS_AT_ONCE if devices.several_steps_at_once(strategy) else 1
+    keras.utils.clear_session()  # layers' names, which the weights file holds, count from 1
+    keras.utils.set_random_seed(settings["seed"])
+    keras.mixed_precision.set_global_policy(settings["precision"])
+    with strategy.scope():
+        network = MODELS[settings["model"]](INPUT_SHAPE, class_count, settings["dropout"])
+        recipe.compile_network(
+            network,
+            settings["learning_rate"],
+            state.epochs * steps,
+            **RECIPE,
+            at_once=recipe.steps_at_once(most_at_once, steps, state.step),
+        )
+    return network
 
 
 def _fit(network, loaded, recorder, epochs, device_count):
@@ -301,6 +316,7 @@ def _description(model, loaded, settings):
         "input_shape": list(INPUT_SHAPE),
         "characters": loaded.characters,
         "dataset": loaded.name,
+        "val_images": len(loaded.validation[1]),
         "settings": settings,
         "temperature": 1.0,  # fitted when training is done
         "keras": keras.__version__,
@@ -346,7 +362,7 @@ def _parser():
 
     group = parser.add_argument_group("data")
     add(group, "--dataset", str, DATASET, "NAME", "a TFDS name with 28x28x1 images")
-    add(group, "--data_dir", Path, DATA_DIR, "FOLDER", "where prepared data is, or will be")
+    add(group, "--data_dir", user_path, DATA_DIR, "FOLDER", "where prepared data is, or will be")
 
     group = parser.add_argument_group("network")
     text = f"{', '.join(MODELS)} (default: {MODEL})"
@@ -354,7 +370,7 @@ def _parser():
     share = _number(float, 0, 1, open_end=True)
     add(group, "--dropout", share, DROPOUT, "SHARE", "of hidden units")
     text = "begin with this .weights.h5 file, not at random"
-    add(group, "--weights", Path, None, "FILE", text)
+    add(group, "--weights", user_path, None, "FILE", text)
 
     group = parser.add_argument_group("training")
     add(group, "--epochs", count, EPOCHS, "N", "how many in all")
@@ -367,8 +383,8 @@ def _parser():
     add(group, "--seed", _number(int, 0, 2**31 - 1), SEED, "N", "of everything random")
 
     group = parser.add_argument_group("output")
-    add(group, "--checkpoint_dir", Path, CHECKPOINT_DIR, "FOLDER", "where checkpoints go")
-    add(group, "--log_dir", Path, LOG_DIR, "FOLDER", "where TensorBoard's files go")
+    add(group, "--checkpoint_dir", user_path, CHECKPOINT_DIR, "FOLDER", "where checkpoints go")
+    add(group, "--log_dir", user_path, LOG_DIR, "FOLDER", "where TensorBoard's files go")
     text = "start anew; the old run is moved aside"
     group.add_argument("--fresh", action="store_true", help=text)
     return parser

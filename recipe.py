@@ -1,4 +1,4 @@
-"""How a network learns: optimizer, learning rate, averaged weights, loss; how much is augmented."""
+"""How a network learns: optimizer, learning rate, EMA of the weights, loss, augmentation."""
 
 import math
 
@@ -8,7 +8,7 @@ import keras
 def compile_network(
     network, learning_rate, steps, warm_up, weight_decay, smoothing, averaged, at_once=1
 ):
-    """AdamW, warm-up and cosine over all steps, averaged weights, smoothed labels.
+    """AdamW, warm-up and cosine, an exponential moving average of the weights (EMA).
 
     Args:
         network: `keras.Model` with a softmax at its end.
@@ -17,8 +17,8 @@ def compile_network(
         warm_up: share of them over which the learning rate rises from 0.
         weight_decay: decoupled; biases and normalisation are left alone.
         smoothing: share of every label that is spread over all classes.
-        averaged: share of the steps that the average of the weights looks back on, though never
-            more than 1000 steps nor fewer than 10.
+        averaged: share of the steps that the EMA of the weights looks back on, though never more
+            than 1000 steps nor fewer than 10.
         at_once: steps that Keras takes between two calls of the callbacks; see `steps_at_once`.
     """
     rising = max(1, round(warm_up * steps))

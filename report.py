@@ -289,7 +289,7 @@ def print_start(folder, state, epochs):
     within = f"step {state.step} of epoch {state.epoch + 1}"
     tell(f"Going on in {folder} after {within if state.step else f'epoch {state.epoch}'}")
     if epochs > state.epochs:
-        tell(f"  {counted(state.epochs, 'epoch')} become {epochs}: the learning rate follows")
+        tell(f"  {epochs} epochs in all, not {state.epochs}: the learning rate follows")
 
 
 def print_settings(loaded, settings, epochs, log_folder):

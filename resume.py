@@ -316,19 +316,25 @@ def check_settings(folder, state, settings, epochs):
     if epochs < state.epochs:  # more are welcome
         pairs.append(("epochs", state.epochs, epochs))
     for name, then, now in pairs:
-        if name == "dataset" and now.replace(":", "/") == state.settings.get("data"):
-            continue  # the same set, named in full: its newest version may be another by now
+        if name == "dataset" and _may_name(now, state.settings.get("data", then)):
+            continue  # once it is loaded, its full name tells
         if then != now:
-            keep = f"go on with {then}"
+            said, keep = f"its run has {name} {then}, this start {now}", f"go on with {then}"
             if name == "weights":
-                keep = "leave --weights out"
-                then, now = ((digest or "none")[:12] for digest in (then, now))
+                began = f"with others (SHA-256 {then[:12]}...)" if then else "without any"
+                said, keep = f"--weights: its run began {began}", "leave them out"
             if name == "data_fingerprint":
                 keep = "go on with the images and labels that it had"
             raise ResumeError(
-                f"{folder}: its run has {name} {then}, this start {now}; {keep}, name another "
-                "--checkpoint_dir, or start anew with --fresh"
+                f"{folder}: {said}; {keep}, name another --checkpoint_dir, or start anew with "
+                "--fresh"
             )
+
+
+def _may_name(dataset, full_name):
+    """Whether a name given, such as emnist or MNIST:3.0.1, may be that of the set `full_name`."""
+    parts = dataset.lower().replace(":", "/").split("/")
+    return full_name.split("/")[: len(parts)] == parts
 
 
 def place(folder, log_folder):

@@ -35,7 +35,7 @@ import recipe
 import report
 import resume
 import saving
-from weights import WeightsError, describe
+from weights import WeightsError, describe, read_sidecar
 
 SETTINGS = {
     "model": "LeNet",
@@ -325,10 +325,25 @@ def test_other_settings_are_refused_with_both_values(copy, emnist_dir, name, val
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("name", ["emnist/byclass/3.1.0", "emnist/byclass:3.1.0"])
+@pytest.mark.parametrize("name", ["emnist/byclass/3.1.0", "emnist/byclass:3.1.0", "EMNIST/byclass"])
 def test_a_set_may_be_named_in_full_to_go_on_with_its_version(copy, emnist_dir, capsys, name):
     assert mytrain.train(**settings(emnist_dir, copy, dataset=name)) == 0
     assert "Finished: 2 epochs" in capsys.readouterr().out
+
+
+def test_a_finished_run_without_its_best_weights_says_what_makes_up_for_them(
+    copy, emnist_dir, capsys
+):
+    (run_folder(copy) / resume.BEST).unlink()
+    assert mytrain.train(**settings(emnist_dir, copy)) == 1
+    told = "best.weights.h5: gone or damaged; more --epochs make up for it.\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
+@pytest.mark.parametrize("name", ["emnist/letters", "emnist/by", "mnist", "emnist/byclass/3.0.0"])
+def test_another_set_is_refused_before_it_is_loaded(copy, tmp_path, name):
+    with pytest.raises(resume.ResumeError, match=f"dataset emnist, this start {name}"):
+        mytrain.train(**settings(tmp_path / "no data here", copy, dataset=name))
 
 
 def test_other_images_under_the_same_name_are_refused(copy, emnist_dir, monkeypatch):
@@ -1051,6 +1066,27 @@ def test_a_bad_option_is_refused_before_anything_is_touched(name, value, tmp_pat
     assert not (tmp_path / "c").exists()
 
 
+def test_from_a_program_folders_may_be_strings_and_an_unknown_model_makes_none(
+    emnist_dir, tmp_path
+):
+    with pytest.raises(ValueError, match="'Lenet': there are LeNet, AlexNet"):
+        mytrain.train(model="Lenet", checkpoint_dir=tmp_path / "c", log_dir=tmp_path / "l")
+    assert not list(tmp_path.iterdir())
+    strings = {name: str(tmp_path / name) for name in ("checkpoint_dir", "log_dir")}
+    assert mytrain.train(**SETTINGS | BRIEF | strings, data_dir=str(emnist_dir)) == 0
+    about = read_sidecar(tmp_path / "checkpoint_dir" / "LeNet" / "best.weights.h5")
+    images = len(mytrain.data.load("emnist", emnist_dir).validation[1])
+    assert about["val_images"] == images
+    assert f" % on {images} validation images (" in describe(Path("best.weights.h5"), about)
+
+
+def test_a_tilde_is_the_user_s_home_where_the_shell_leaves_it(tmp_path, monkeypatch):
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    for name in ("data_dir", "checkpoint_dir", "log_dir", "weights"):
+        assert vars(mytrain._parser().parse_args([f"--{name}=~/x"]))[name] == tmp_path / "x"
+
+
 def test_a_refused_number_is_told_its_bounds(capsys):
     for name, value, bounds in (("--dropout", "1", "0 to below 1"), ("--epochs", "0", "1 to ")):
         with pytest.raises(SystemExit):
@@ -1437,10 +1473,10 @@ def test_a_training_begins_with_the_weights_it_is_given(whole, copy, emnist_dir,
         file = run_folder(tmp_path) / name
         shutil.copy(file, other.with_name(name.replace("best", "other")))
     begun_with = resume.file_digest(best)[:12]
-    told = f"has weights {begun_with}, this start [0-9a-f]{{12}}; leave --weights out, "
+    told = rf"--weights: its run began with others \(SHA-256 {begun_with}...\); leave them out, "
     with pytest.raises(resume.ResumeError, match=told):
         mytrain.train(**(given | {"weights": other}))
-    told = f"has weights none, this start {begun_with}; leave --weights out, "
+    told = "--weights: its run began without any; leave them out, "
     with pytest.raises(resume.ResumeError, match=told):
         mytrain.train(**settings(emnist_dir, copy, weights=best))  # which began at random
     assert mytrain.train(**(given | {"weights": None, "epochs": 2})) == 0  # they may be gone
