@@ -1,5 +1,6 @@
 """What TensorFlow says at its start stays off the console; what a user needs comes through."""
 
+import contextlib
 import io
 import os
 import signal
@@ -10,7 +11,7 @@ import threading
 import pytest
 from conftest import ROOT
 
-from quiet import heeding_ctrl_c, stderr_to, tell
+from quiet import heeding_ctrl_c, quiet_libraries, stderr_to, tell
 
 SPEAK = """
 import os, sys
@@ -69,8 +70,11 @@ def test_with_a_full_disk_nothing_is_kept_back():
         import os, resource
         from quiet import quiet_libraries
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        free = os.dup(2)
+        os.close(free)
         with quiet_libraries(gpu=True):
             os.write(2, b"a line of a library")
+        assert os.dup(2) == free
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, b"a line of a library")
@@ -100,6 +104,27 @@ def test_letters_that_the_console_lacks_are_told_all_the_same():
     line = [sys.executable, "-c", code]
     done = subprocess.run(line, capture_output=True, cwd=ROOT, env=environment)
     assert (done.returncode, done.stderr.strip()) == (0, rb"\u6f22.png")
+
+
+def test_a_line_that_is_no_text_is_told_all_the_same():
+    """As of a path in another encoding."""
+    code = """if True:
+        import os
+        from quiet import quiet_libraries
+        with quiet_libraries(gpu=True):
+            os.write(2, b"no file caf\\xe9\\n")
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0 and done.stderr.startswith(b"no file caf")
+
+
+def test_what_is_said_to_another_stream_within_stays_there():
+    """As in a notebook, whose sys.stderr is no console."""
+    with contextlib.redirect_stderr(io.StringIO()) as notebook, quiet_libraries(gpu=True):
+        print("ours", file=sys.stderr)
+    assert notebook.getvalue() == "ours\n"
 
 
 @pytest.mark.parametrize("made_of_it", [None, ImportError])
@@ -143,6 +168,31 @@ def test_remarks_are_kept_back_and_problems_are_not(kind):
     assert REMARK not in lines and PREAMBLE not in lines and NO_DRIVER not in lines
     assert {BROKEN_DRIVER, WARNING, "a line of another library", "ours"} <= {*lines}
     assert (NO_START in lines) == (kind == "gpu")
+
+
+def test_what_is_said_within_while_another_thread_keeps_stderr_is_told():
+    code = """if True:
+        import os, sys
+        from quiet import quiet_libraries, stderr_to
+        with open(os.devnull, "wb") as sink, stderr_to(sink), quiet_libraries(gpu=True):
+            print("ours", file=sys.stderr)
+    """
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "ours\n")
+
+
+@pytest.mark.parametrize(("gpu", "level"), [(True, b"1"), (False, b"2")])
+def test_tensorflow_tells_of_warnings_where_a_gpu_is_wanted(gpu, level):
+    code = f"""if True:
+        import os
+        from quiet import quiet_libraries
+        with quiet_libraries(gpu={gpu}):
+            print(os.environ["TF_CPP_MIN_LOG_LEVEL"], end="")
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    line = [sys.executable, "-c", code]
+    assert subprocess.check_output(line, cwd=ROOT, env=environment) == level
 
 
 def test_who_sets_the_log_level_sees_everything():
