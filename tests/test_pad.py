@@ -6,6 +6,7 @@ The window tests run a small program with a made-up `read` on a virtual screen, 
 as a person would, and look at what came out.
 """
 
+import errno
 import signal
 import sys
 import time
@@ -53,6 +54,25 @@ def test_the_pad_draws_erases_undoes_and_clears():
     assert ink(pad) == 0
 
 
+def test_what_was_cleared_comes_back_though_it_was_cleared_twice():
+    pad = Pad((100, 100))
+    draw(pad, (50, 50))
+    dot = ink(pad)
+    pad.clear()
+    pad.clear()
+    pad.undo()
+    assert ink(pad) == dot
+
+
+@pytest.mark.parametrize("take_away", [Pad.undo, Pad.clear])
+def test_a_stroke_that_is_taken_away_while_it_is_drawn_is_over(take_away):
+    pad = Pad((100, 100))
+    pad.press((50, 50))
+    take_away(pad)
+    pad.move((60, 60))
+    assert ink(pad) == 0
+
+
 def test_a_click_is_a_dot_and_moves_need_a_press():
     pad = Pad((100, 100))
     pad.move((50, 50))
@@ -94,9 +114,38 @@ def test_a_fast_mouse_draws_round_and_a_slow_one_keeps_its_corners():
     assert inked[2][16, 16] and not inked[80][16, 16]
 
 
-def test_a_stroke_just_before_s_is_saved_with_it(monkeypatch):
-    """Where one wait for a key heard both, as while a slow machine still reads."""
-    keys, hear, notes, saved = iter("sq"), [], [], []
+LEFT = cv2.EVENT_LBUTTONDOWN, cv2.EVENT_FLAG_LBUTTON, cv2.EVENT_LBUTTONUP
+RIGHT = cv2.EVENT_RBUTTONDOWN, cv2.EVENT_FLAG_RBUTTON, cv2.EVENT_RBUTTONUP
+
+
+def test_left_draws_and_right_erases_what_begins_on_the_pad_and_may_leave_it():
+    pad, across = Pad((100, 100)), [(x, 100) for x in range(20, 200, 10)]
+
+    def hear(event, point, flags=0):
+        pad_window._on_mouse(pad, (20, 50), event, *point, flags, None)
+
+    def drag(button, points):
+        down, held, up = button
+        hear(down, points[0])
+        for point in points:
+            hear(cv2.EVENT_MOUSEMOVE, point, held)
+        hear(up, points[-1])
+
+    for outside in ((19, 100), (120, 100), (70, 49), (70, 150)):
+        drag(LEFT, [outside, *across])
+    assert not pad.strokes
+    drag(LEFT, across)
+    hear(cv2.EVENT_MOUSEMOVE, (70, 60))
+    inked = (pad.render() < 255).any(axis=2)
+    assert inked[50].all() and not inked[30].any()
+    pad.toggle_eraser()  # with which the right button erases, too
+    drag(RIGHT, across)
+    assert ink(pad) == 0
+
+
+def feet_of(monkeypatch, keys, save):
+    """What the pad's foot says one after the other, where a dot is drawn just before each s."""
+    keys, hear, feet = iter(keys), [], []
 
     def read_key(wait_ms):
         key = next(keys)
@@ -105,18 +154,51 @@ def test_a_stroke_just_before_s_is_saved_with_it(monkeypatch):
                 hear[0](event, 200, 200, 0, None)
         return key
 
+    monkeypatch.setattr(pad_window, "read_key", read_key)
+    monkeypatch.setattr(pad_window, "display", lambda *_: None)
+    monkeypatch.setattr(pad_window, "with_foot", lambda _, *words: feet.append(words))
+    monkeypatch.setattr(cv2, "setMouseCallback", lambda _, function: hear.append(function))
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    before = signal.getsignal(signal.SIGINT)
+    pad_window.drawing_pad(lambda drawing: (None, [("L", 0.9)], False), save)
+    assert signal.getsignal(signal.SIGINT) is before
+    return feet
+
+
+def test_a_stroke_just_before_s_is_saved_with_it(monkeypatch):
+    """Where one wait for a key heard both, as while a slow machine still reads."""
+    saved = []
+
     def save(drawing):
         saved.append(drawing)
         return "drawing.png"
 
-    monkeypatch.setattr(pad_window, "read_key", read_key)
-    monkeypatch.setattr(pad_window, "display", lambda *_: None)
-    monkeypatch.setattr(pad_window, "_draw_pad", lambda *shown: notes.append(shown[4]))
-    monkeypatch.setattr(cv2, "setMouseCallback", lambda _, function: hear.append(function))
-    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
-    pad_window.drawing_pad(lambda drawing: (None, [("L", 0.9)], False), save)
+    feet = feet_of(monkeypatch, "sq", save)
     assert len(saved) == 1 and (saved[0] < 255).any()
-    assert notes[-1] == "saved as drawing.png"
+    assert feet[-1] == ("saved as drawing.png", "pen 16")
+
+
+def test_a_drawing_that_cannot_be_saved_is_told_and_the_pad_goes_on(monkeypatch):
+    def full(drawing):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before, told, after = (note for note, _ in feet_of(monkeypatch, "scq", full))
+    assert told.startswith("not saved: ") and "No space left on device" in told
+    assert before == after == pad_window.KEYS
+
+
+def test_the_foot_tells_the_tool_and_its_width(monkeypatch):
+    tools = [tool for _, tool in feet_of(monkeypatch, "+x--e-q", None)]
+    assert tools == ["pen 16", "pen 20", "pen 16", "pen 12", "eraser 24", "eraser 16"]
+
+
+def test_where_the_reading_will_be_is_said_until_there_is_one(monkeypatch):
+    words, drawing = [], np.full((9, 9, 3), 255, np.uint8)
+    monkeypatch.setattr(pad_window, "put_text", lambda _, text, *rest, **more: words.append(text))
+    for readings in ([("L", 0.9)], []):
+        assert not words
+        pad_window._draw_pad(drawing, None, readings, False, "", False, 16)
+    assert words == ["its reading appears here"]
 
 
 # ------------------------------------------------------------------------------------ the window
