@@ -568,6 +568,12 @@ def test_augmentation_turns_slants_and_stretches_as_far_as_it_says():
     (wide, askew), (also_askew, high) = steps(scale=0.15)
     np.testing.assert_allclose((askew, also_askew), 0, atol=1e-4)
     assert abs(np.corrcoef(wide, high)[0, 1]) < 0.3  # each side in its own way
+    down = slant * high, high  # slanted and stretched, and then turned
+    together = [(cos * x - sin * y, sin * x + cos * y) for x, y in ((wide, 0), down)]
+    changes = {"rotation": 15, "shear": 0.25, "scale": 0.15}
+    np.testing.assert_allclose(steps(**changes), together, atol=1e-4)
+    middle = places(**changes)[:, :, 13:15, 13:15].mean(axis=(2, 3))
+    np.testing.assert_allclose(middle, 13.5, atol=1e-4)  # which stays where it is
     for amounts, most in (
         (np.degrees(np.arctan2(sin, cos)), 15),
         (slant, 0.25),
