@@ -7,6 +7,7 @@ are two; with JAX, which is imported in that case only, those of all machines (s
 import contextlib
 import functools
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def explaining_memory(batch_size, folder):
         yield
     except Exception as error:
         # TensorFlow's class alone does not tell: it stands for a full disk too.
-        no_room = any(words in str(error) for words in ("OOM", "Out of memory", "out of memory"))
+        no_room = re.search(r"\bOOM\b|[Oo]ut of memory", str(error))
         if not no_room and not isinstance(error, MemoryError):
             raise
         raise OutOfMemory(

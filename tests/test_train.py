@@ -1002,8 +1002,22 @@ def test_a_step_that_does_not_fit_the_memory_is_one_message(
     assert newest_state(tmp_path)[0]["step"] == 0
 
 
-def test_a_full_disk_is_not_taken_for_a_full_memory(tmp_path):
-    text = "No space left on device"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OOM when allocating tensor with shape[9,9] and type float",
+        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.",
+        "INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+    ],
+)
+def test_every_way_to_say_that_memory_is_full_is_one_message(text, tmp_path):
+    with pytest.raises(devices.OutOfMemory, match="steps of 32 images"):
+        with devices.explaining_memory(32, tmp_path):
+            raise RuntimeError(text)
+
+
+@pytest.mark.parametrize("text", ["No space left on device", "ZOOM/x.npz; No space left on device"])
+def test_a_full_disk_is_not_taken_for_a_full_memory(text, tmp_path):
     error = tf.errors.ResourceExhaustedError(None, None, text)
     with pytest.raises(tf.errors.ResourceExhaustedError, match=text):
         with devices.explaining_memory(32, tmp_path):
