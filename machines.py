@@ -170,7 +170,8 @@ def together(make):
         failure = error
     told = np.zeros(TOLD, np.uint8)
     if failure:
-        text = (str(failure) or type(failure).__name__).encode()[:TOLD]
+        text = str(failure) or type(failure).__name__
+        text = text.encode(errors="backslashreplace")[:TOLD]  # a path may be no text
         told[: len(text)] = [*text]
     all_told = _multihost().process_allgather(told)  # (processes, TOLD)
     if failure:

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -355,6 +356,142 @@ def test_machines_look_at_each_others_signals_within_twenty_steps(monkeypatch, a
     steps = range(0, 2000, at_once)
     looked = [step for step in steps if machines.agreed_signal(None, step, at_once) == 15]
     assert looked[0] == 0 and max(np.diff(looked)) < 20
+
+
+@pytest.fixture
+def on_two_machines(monkeypatch):
+    """Runs a function of the machine's number on two; returns what each returned, or raised.
+
+    Two threads stand for them, which exchange arrays as JAX does.
+    """
+    own, gathered, barrier = threading.local(), [None, None], threading.Barrier(2, timeout=10)
+
+    def process_allgather(array):
+        gathered[own.number] = array
+        barrier.wait()
+        both = np.stack(gathered)
+        barrier.wait()
+        return both
+
+    def run_both(function):
+        ends = [None, None]
+
+        def act(number):
+            own.number = number
+            try:
+                ends[number] = function(number)
+            except Exception as error:
+                ends[number] = error
+
+        threads = [threading.Thread(target=act, args=[number]) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return ends
+
+    both = SimpleNamespace(
+        process_allgather=process_allgather,
+        broadcast_one_to_all=lambda array: process_allgather(array)[0],
+    )
+    monkeypatch.setattr(machines, "share", lambda: (own.number, 2))
+    monkeypatch.setattr(machines, "_multihost", lambda: both)
+    return run_both
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("no such file", "no such file"),
+        ("", "ValueError"),
+        ("caf\udce9", r"caf\udce9"),  # a name that is no text
+        ("x" + 3000 * "\u6f22", "x" + 666 * "\u6f22" + "\ufffd"),  # cut within a letter
+    ],
+)
+@pytest.mark.parametrize("failing", [0, 1])
+def test_where_one_machine_fails_the_others_say_why(on_two_machines, failing, words, told):
+    error = ValueError(words)
+
+    def fail():
+        raise error
+
+    ends = on_two_machines(lambda number: machines.together(fail if number == failing else int))
+    assert ends[failing] is error and error.told
+    assert isinstance(ends[1 - failing], machines.DevicesError)
+    assert str(ends[1 - failing]) == f"Machine {failing + 1} of 2: {told}"
+
+
+def test_the_others_begin_when_the_first_machine_is_done(on_two_machines):
+    done = []
+
+    def make():
+        time.sleep(0.05 * (not done))
+        done.append(machines.share()[0])
+        return done[-1]
+
+    assert on_two_machines(lambda number: machines.first_then_others(make)) == [0, 1]
+    assert done == [0, 1]
+
+
+def test_what_the_first_machine_alone_makes_all_of_them_have(on_two_machines):
+    made = []
+
+    def make():
+        made.append(machines.share()[0])
+        return {"step": [1, None]}
+
+    assert on_two_machines(lambda number: machines.from_first(make)) == 2 * [{"step": [1, None]}]
+    assert made == [0]
+
+
+def test_a_signal_of_one_machine_is_that_of_all(on_two_machines):
+    def agreed(signals):
+        return on_two_machines(lambda number: machines.agreed_signal(signals[number], 0, 1))
+
+    assert agreed([None, 15]) == agreed([15, None]) == [15, 15]
+    assert agreed([None, None]) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("for the user"), "for the user\n"),
+        (
+            RuntimeError("UNKNOWN: Gloo: closed\nat a place"),
+            f"\nAnother machine is gone, or cannot be reached. {machines.AGAIN}\n"
+            "  (UNKNOWN: Gloo: closed)\n",
+        ),
+        (RuntimeError("of a programmer's"), "RuntimeError: of a programmer's\n"),
+    ],
+)
+def test_an_error_that_the_others_were_not_told_of_ends_a_machine_at_once(
+    error, told, monkeypatch, capsys
+):
+    def end(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(machines, "share", lambda: (0, 2))
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(SystemExit) as ended, machines.ending_together((ValueError,)):
+        raise error
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and said.endswith(told)
+    assert ("Traceback" in said) == told.startswith("RuntimeError")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_that_all_were_told_of_ends_nothing_at_once(count, monkeypatch):
+    monkeypatch.setattr(machines, "share", lambda: (0, count))
+    told, alone = ValueError("told"), ValueError("of one machine alone")
+    told.told = True
+    for error in (told, machines.DevicesError("of another"), *([alone] if count == 1 else [])):
+        with pytest.raises(type(error), match=str(error)), machines.ending_together((ValueError,)):
+            raise error
+
+
+def test_what_goes_wrong_in_a_library_that_waits_comes_through():
+    with pytest.raises(ValueError, match="invalid literal"):
+        machines._hearing_signals(int, "x")
 
 
 def test_shares_of_a_batch_are_its_rows():
