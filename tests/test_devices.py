@@ -22,6 +22,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT, newest_state
 
 import batching
@@ -548,15 +549,62 @@ def test_the_oldest_gpu_decides_on_the_precision(monkeypatch, capabilities, expe
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
-    [("amx_bf16", "mixed_bfloat16"), ("avx512_bf16", "mixed_bfloat16"), ("avx512f", "float32")],
+    ("flags", "jax", "expected"),
+    [
+        ("amx_bf16", False, "mixed_bfloat16"),
+        ("avx512_bf16", False, "mixed_bfloat16"),
+        ("avx512f", False, "float32"),
+        ("amx_bf16", True, "float32"),
+    ],
 )
-def test_a_processor_s_instructions_decide_on_the_precision(monkeypatch, tmp_path, flags, expected):
+def test_a_processor_s_instructions_decide_on_the_precision(
+    monkeypatch, tmp_path, flags, jax, expected
+):
     (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags} sse2")
     monkeypatch.setattr(devices, "_gpus", lambda: [])
-    monkeypatch.setattr(devices, "on_jax", lambda: False)
+    monkeypatch.setattr(devices, "on_jax", lambda: jax)
     monkeypatch.setattr(devices, "Path", lambda _: tmp_path / "cpuinfo")
     assert devices.precision() == expected
+
+
+def test_a_system_that_does_not_describe_its_processor_gets_full_precision(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "_gpus", lambda: [])
+    monkeypatch.setattr(devices, "Path", lambda _: tmp_path / "not there")
+    assert devices.precision() == "float32"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "capability"),
+    [
+        (SimpleNamespace(compute_capability="9.0"), (9, 0)),
+        (SimpleNamespace(compute_capability="gfx90a"), (0, 0)),  # AMD's
+        (SimpleNamespace(), (0, 0)),
+    ],
+)
+def test_jax_tells_a_gpu_s_capability_or_none(monkeypatch, gpu, capability):
+    monkeypatch.setattr(devices, "on_jax", lambda: True)
+    assert devices._capability(gpu) == capability
+
+
+@pytest.mark.parametrize("details", [{"compute_capability": (9, 0)}, {}])
+def test_tensorflow_tells_a_gpu_s_capability_or_none(monkeypatch, details):
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert devices._capability("a GPU") == details.get("compute_capability", (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "Training on 1 GPU.\n"), (2, "Training on 2 GPUs.\n")]
+)
+def test_it_counts_the_gpus_and_shares_batches_among_several(monkeypatch, capsys, count, words):
+    """Though TensorFlow runs already, as in a notebook, and will not hear of their memory."""
+
+    def runs_already(*_):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(devices, "_gpus", lambda: ["a GPU"] * count)
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", runs_already)
+    mirrored = isinstance(devices.strategy(), tf.distribute.MirroredStrategy)
+    assert mirrored == (count > 1) and capsys.readouterr().out == words
 
 
 @pytest.mark.parametrize(
