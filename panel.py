@@ -46,7 +46,7 @@ UNICODE = int(cv2.__version__.split(".")[0]) >= 5  # OpenCV 5 draws any script, 
 
 
 # ---------------------------------------------------------------------------- drawing one panel
-def draw_panel(picture, image, readings, title="", size=PANEL_SIZE, unsure=False):
+def draw_panel(picture, image, readings, title="", unsure=False):
     """One reading: the picture, the image that the network saw, the three best as bars.
 
     Args:
@@ -54,56 +54,48 @@ def draw_panel(picture, image, readings, title="", size=PANEL_SIZE, unsure=False
         image: float32 (28, 28[, 1]) in [0, 1], or None where nothing was read.
         readings: list of (character, probability in [0, 1]), best first; may be empty.
         title: the line above the picture, usually the file name.
-        size: (width, height) of the panel in pixels.
         unsure: True marks the answer as unsure.
 
     Returns:
-        uint8 BGR (size[1], size[0], 3).
+        uint8 BGR (440, 880, 3).
     """
-    panel = np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
-    unit = _unit(size)
-    x, y, w, h = picture_box(size)
-    put_text(panel, title, x, y - 15 * unit, 12 * unit, room=size[0] - 2 * x)
+    width, height = PANEL_SIZE
+    panel = np.full((height, width, 3), BACKGROUND, np.uint8)
+    x, y, w, h = picture_box()
+    put_text(panel, title, x, y - 15, 12, room=width - 2 * x)
     _card(panel, (x, y, w, h))
     _paste(panel, picture, (x, y, w, h))
-    _draw_answer(panel, x + w + 32 * unit, y, unit, image, readings, unsure)
+    _draw_answer(panel, x + w + 32, y, image, readings, unsure)
     return panel
 
 
-def picture_box(size=PANEL_SIZE):
-    """Where the picture goes in a panel of this size: (x, y, width, height)."""
-    edge, head, right = (round(length * _unit(size)) for length in (24, 52, 408))
-    return edge, head, max(1, size[0] - 2 * edge - right), max(1, size[1] - edge - head)
+def picture_box():
+    """Where the picture goes in a panel: (x, y, width, height)."""
+    edge, head, right = 24, 52, 408
+    return edge, head, PANEL_SIZE[0] - 2 * edge - right, PANEL_SIZE[1] - edge - head
 
 
-def _unit(size):
-    """One pixel of the 880x440 design in a panel of this size."""
-    return min(size[0] / PANEL_SIZE[0], size[1] / PANEL_SIZE[1])
-
-
-def _draw_answer(panel, x, y, unit, image, readings, unsure):
-    """The right part, 376 units wide: image and answer above, the bars below."""
-    side = 168 * unit  # 6 px for each of the 28
+def _draw_answer(panel, x, y, image, readings, unsure):
+    """The right part, 376 px wide: image and answer above, the bars below."""
+    side = 168  # 6 px for each of the 28
     _fill(panel, x, y, side, side, TRACK)
     if image is not None:
-        _paste(panel, grey_to_bgr(image), (round(x), round(y), round(side), round(side)), NEAREST)
-    put_text(panel, "the network saw", x + side / 2, y + 190 * unit, 9 * unit, MUTED, align=0.5)
+        _paste(panel, grey_to_bgr(image), (x, y, side, side), NEAREST)
+    put_text(panel, "the network saw", x + side / 2, y + 190, 9, MUTED, align=0.5)
     best = UNSURE if unsure else SURE
     if readings:
-        character, middle = readings[0][0], x + 280 * unit
-        height = (96 if len(character) == 1 else 30) * unit
-        put_text(panel, character, middle, y + 112 * unit, height, align=0.5, room=side)
-        put_text(panel, "unsure" if unsure else "", middle, y + 168 * unit, 10 * unit, UNSURE, 0.5)
-        put_text(panel, kind(character), middle, y + 190 * unit, 9 * unit, MUTED, align=0.5)
+        character, middle = readings[0][0], x + 280
+        height = 96 if len(character) == 1 else 30
+        put_text(panel, character, middle, y + 112, height, align=0.5, room=side)
+        put_text(panel, "unsure" if unsure else "", middle, y + 168, 10, UNSURE, 0.5)
+        put_text(panel, kind(character), middle, y + 190, 9, MUTED, align=0.5)
     for place, (character, probability) in enumerate(readings[:3]):
-        top = y + (222 + 50 * place) * unit
-        filled = 250 * unit * float(np.clip(probability, 0, 1))
-        put_text(
-            panel, character, x + 18 * unit, top + 22 * unit, 18 * unit, align=0.5, room=50 * unit
-        )
-        _fill(panel, x + 48 * unit, top, 250 * unit, 26 * unit, TRACK)
-        _fill(panel, x + 48 * unit, top, filled, 26 * unit, MUTED if place else best)
-        put_text(panel, percent(probability), x + 376 * unit, top + 19 * unit, 11 * unit, align=1)
+        top = y + 222 + 50 * place
+        filled = 250 * float(probability)
+        put_text(panel, character, x + 18, top + 22, 18, align=0.5, room=50)
+        _fill(panel, x + 48, top, 250, 26, TRACK)
+        _fill(panel, x + 48, top, filled, 26, MUTED if place else best)
+        put_text(panel, percent(probability), x + 376, top + 19, 11, align=1)
 
 
 def kind(character):

@@ -42,12 +42,6 @@ def test_a_panel_takes_pictures_of_any_size(width, height):
     assert (middle == (10, 120, 230)).all(axis=2).any()
 
 
-@pytest.mark.parametrize("size", [(880, 440), (440, 220), (1280, 700), (200, 120), (900, 300)])
-def test_a_panel_has_the_size_asked_for(size):
-    drawn = panel.draw_panel(picture(), IMAGE[:, :, 0], READINGS, "x.png", size=size)
-    assert drawn.shape == (size[1], size[0], 3)
-
-
 def test_the_picture_keeps_its_aspect_ratio():
     drawn = panel.draw_panel(picture(200, 100, (0, 0, 250)), None, [])
     ys, xs = np.where((drawn == (0, 0, 250)).all(axis=2))
