@@ -49,6 +49,14 @@ def test_the_picture_keeps_its_aspect_ratio():
     assert wide == panel.picture_box()[2] and abs(wide / high - 2) < 0.02
 
 
+def test_a_large_picture_is_made_smaller_without_losing_its_thin_lines():
+    lines = picture(424 * 8, 364 * 8, (0, 0, 0))
+    lines[:, ::8] = 240
+    x, y, w, h = panel.picture_box()
+    shown = panel.draw_panel(lines, None, [])[y : y + h, x : x + w]
+    assert (shown == 30).all()
+
+
 def test_the_networks_image_is_enlarged_pixel_by_pixel():
     noise = np.random.default_rng(0).random((28, 28)).astype(np.float32)
     drawn = panel.draw_panel(picture(), noise, READINGS)
@@ -65,6 +73,21 @@ def test_bars_are_as_long_as_the_probabilities():
     for place, colour, share in ((0, panel.SURE, 0.5), (1, panel.MUTED, 0.25)):
         row = bars[52 + 222 + 50 * place + 13, start : start + 250]
         assert abs((row == colour).all(axis=1).sum() - 250 * share) <= 1
+
+
+def test_the_three_best_have_bars():
+    drawn = panel.draw_panel(picture(), IMAGE, READINGS)
+    more = panel.draw_panel(picture(), IMAGE, [*READINGS, ("p", 0.0)])
+    np.testing.assert_array_equal(more, drawn)
+    assert (more != panel.draw_panel(picture(), IMAGE, READINGS[:2])).any()
+
+
+def test_a_long_name_of_a_class_is_shortened_to_its_room():
+    drawn = panel.draw_panel(picture(), IMAGE, [("n" * 40, 0.75)])
+    left, top = sum(panel.picture_box()[::2]) + 32, 52
+    assert (drawn[top : top + 150, left + 170 : left + 194] == panel.BACKGROUND).all()
+    bar = drawn[top + 222 + 13, left + 44 : left + 48]
+    assert (bar == panel.BACKGROUND).all()
 
 
 def test_unsure_is_marked():
@@ -94,6 +117,12 @@ def test_any_file_name_is_drawn_and_stays_inside(title):
     assert panel.contact_sheet([(picture(), IMAGE, READINGS, title, False)]).shape[2] == 3
 
 
+def test_letters_that_opencv_cannot_draw_are_question_marks():
+    """OpenCV 4 has ASCII's alone."""
+    title, marks = (panel.draw_panel(picture(), None, [], title) for title in ("\u6f22", "?"))
+    assert (title == marks).all() == (not panel.UNICODE)
+
+
 @pytest.mark.parametrize("readings", [[], [("A", 1.0)], [("eleven", 0.6), ("twelve", 0.4)]])
 def test_fewer_readings_and_longer_names_of_classes(readings):
     panel.draw_panel(picture(), None, readings, "x.png", unsure=True)
@@ -114,6 +143,26 @@ def test_the_sheet_is_as_wide_as_a_readme_picture(count, width, height):
         (picture(), IMAGE, READINGS, f"{k}.png", False) for k in range(count)
     )
     assert sheet.shape == (height, width, 3) and sheet.dtype == np.uint8
+
+
+def test_the_sheet_says_how_sure_each_answer_is_or_that_there_is_none(monkeypatch):
+    words, put_text = [], panel.put_text
+    readings = {"a.png": READINGS, "b.png": READINGS, "c.png": []}
+
+    def noting(canvas, text, *place, **options):
+        words.append(text)
+        put_text(canvas, text, *place, **options)
+
+    def coloured(*entries):
+        sheet = panel.contact_sheet(
+            (picture(), IMAGE, readings[name], name, unsure) for name, unsure in entries
+        )
+        return (sheet == panel.UNSURE).all(axis=2).any()
+
+    monkeypatch.setattr(panel, "put_text", noting)
+    assert not coloured(("a.png", False), ("c.png", False)) and coloured(("b.png", True))
+    sure = ["g", "75.0 %", "a.png"]
+    assert words == [*sure, "-", "not read", "c.png", "g", "75.0 %, unsure", "b.png"]
 
 
 def test_the_sheet_tells_a_folder_s_long_names_apart():
@@ -263,6 +312,66 @@ def test_qt_says_nothing_on_a_wayland_desktop(open_window, tmp_path, desktop):
 def test_opencv_without_windows_has_no_display(monkeypatch):
     monkeypatch.setattr(cv2, "currentUIFramework", lambda: "", raising=False)
     assert panel.has_display() is False
+
+
+@pytest.mark.parametrize(
+    ("platform", "code", "key"),
+    [
+        ("linux", -1, ""),
+        ("linux", ord("s"), "s"),
+        ("linux", 0x100000 | ord("S"), "s"),  # with Num Lock, and Caps Lock
+        ("linux", 0x10000 | 0xFFE1, ""),  # Shift alone
+        ("linux", 0xFF51, "back"),  # the left arrow
+        ("linux", 27, "q"),
+        ("linux", 0xE9, "other"),
+        ("win32", 0x250000, "back"),
+        ("win32", ord("Q"), "q"),
+        ("darwin", 0xF702, "back"),
+    ],
+)
+def test_keys_have_names_or_are_small_letters(monkeypatch, platform, code, key):
+    monkeypatch.setattr(panel.sys, "platform", platform)
+    monkeypatch.setattr(panel, "_is_open", lambda: True)
+    monkeypatch.setattr(cv2, "waitKeyEx", lambda wait_ms: code)
+    assert panel.read_key(1) == key
+
+
+def test_a_display_that_does_not_answer_is_none(monkeypatch):
+    def hang(*_, **__):
+        raise subprocess.TimeoutExpired("python", 20)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    monkeypatch.setattr(panel.sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", ":987")
+    monkeypatch.delenv("XDG_SESSION_TYPE", raising=False)
+    assert panel.has_display() is False
+
+
+@pytest.mark.parametrize(
+    ("screen", "place"),
+    [((1920, 1080), (960, 540)), ((1366, 768), (486, 260)), ((800, 400), (0, 0))],
+)
+def test_a_window_opens_where_the_screen_has_room_for_it(monkeypatch, screen, place):
+    placed = []
+    monkeypatch.setattr(panel, "_screen_size", lambda: screen)
+    monkeypatch.setattr(panel, "_is_open", lambda: False)
+    for name in ("namedWindow", "imshow", "setWindowTitle"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "moveWindow", lambda name, *place: placed.append(place))
+    panel.display(picture(880, 468), "monitor")
+    assert placed == [place]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no X11 to ask")
+@pytest.mark.parametrize("missing", ["the library", "the display"])
+def test_a_screen_that_cannot_be_asked_for_its_size_is_taken_for_a_usual_one(monkeypatch, missing):
+    def lacking(name):
+        raise OSError(name)
+
+    monkeypatch.setenv("DISPLAY", ":987")
+    if missing == "the library":
+        monkeypatch.setattr(panel.ctypes, "CDLL", lacking)
+    assert panel._screen_size() == (1920, 1080)
 
 
 def test_a_mac_is_asked_for_the_size_of_its_screen(monkeypatch):
