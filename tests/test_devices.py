@@ -349,6 +349,15 @@ def test_ended_by_force_a_process_still_says_what_to_do():
     assert machines.AGAIN not in process.communicate(timeout=60)[0]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups")
+def test_who_would_say_what_to_do_hears_no_ctrl_c_and_may_be_dismissed_twice(capfd):
+    machines._watch()
+    assert os.getpgid(machines._watcher.pid) != os.getpgrp()
+    for _ in range(2):
+        machines._dismiss_watcher()
+    assert machines._watcher.poll() == 0 and capfd.readouterr().out == ""
+
+
 @pytest.mark.parametrize("at_once", range(1, 11))
 def test_machines_look_at_each_others_signals_within_twenty_steps(monkeypatch, at_once):
     monkeypatch.setattr(machines, "share", lambda: (0, 2))
@@ -616,6 +625,14 @@ def test_it_counts_the_cores_that_it_may_use(monkeypatch, capsys, cores, words):
     monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: cores, raising=False)
     devices.strategy()
     assert words in capsys.readouterr().out
+
+
+def test_a_system_that_gives_each_process_all_cores_has_them_counted(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "_gpus", lambda: [])
+    monkeypatch.delattr(devices.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(devices.os, "cpu_count", lambda: 3)
+    devices.strategy()
+    assert "3 processor cores," in capsys.readouterr().out
 
 
 def test_a_backend_that_cannot_train_is_one_line(monkeypatch, tmp_path, capsys):
