@@ -1289,6 +1289,19 @@ def test_the_temperature_of_the_best_weights_is_fitted_on_validation_data(copy, 
     assert json.loads(path.read_text("utf-8")) == described
 
 
+@pytest.mark.parametrize("left", ["a whole best, no state", "a state, no best"])
+def test_weights_that_are_not_those_of_the_last_state_are_not_scored(left, tmp_path, capsys):
+    recorder, best = saving.Recorder(tmp_path, tmp_path, small_state(0)), tmp_path / resume.BEST
+    best.write_bytes(b"some")
+    recorder.state.take_best(1, 0.5, resume.file_digest(best))
+    recorder.failed = left.endswith("no state")
+    if left.endswith("no best"):
+        best.unlink()
+    assert evaluation.score_best(None, None, recorder) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and f"the best weights are not in {tmp_path}." in told.err
+
+
 def test_what_no_character_has_is_no_answer(emnist_dir):
     """emnist/letters has 37 outputs, of which 26 are used; smoothed labels give all a share."""
     loaded = mytrain.data.load("emnist/letters", emnist_dir)
