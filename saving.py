@@ -186,10 +186,11 @@ class Recorder(keras.callbacks.Callback):
         self.state.step = self._first_step + batch + 1
         if not np.isfinite(logs["loss"]):
             raise NotFinite
-        last = self.state.step == self.state.settings["steps_per_epoch"]
+        if self.state.step == self.state.settings["steps_per_epoch"]:
+            return  # see epoch_done
         due = time.monotonic() - self._saved_at > SAVE_EVERY_S
-        asked = None if last else self._agreed_signal(self.state.step)
-        if not last and (due or asked is not None):
+        asked = self._agreed_signal(self.state.step)
+        if due or asked is not None:
             self.state.arrays = self._take()
             self.save()
             self._stop_if(asked)
