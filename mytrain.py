@@ -278,7 +278,6 @@ def _fit(network, loaded, recorder, epochs, device_count):
         return next(iter(batches))[0].numpy()
 
     tensorboard = report.TensorBoard(recorder.log_folder, state, loaded.validation, sample)
-    recorder.flush_logs = tensorboard.flush
     console = report.Console(epochs, steps, batch_size, state)
     best = saving.BestCheckpoint(recorder.folder, state)
     callbacks = [

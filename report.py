@@ -193,12 +193,6 @@ class TensorBoard(keras.callbacks.TensorBoard):
     def on_train_end(self, logs=None):
         super().on_train_end(logs)
 
-    @_guarded
-    def flush(self):
-        """Brings what was written so far to the disk, in the middle of an epoch."""
-        for writer in self._writers.values():
-            writer.flush()
-
 
 def write_test(log_folder, epoch, figures, counts, characters):
     """The final figures and the table by class into TensorBoard; a failure is told.

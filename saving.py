@@ -129,7 +129,6 @@ class Recorder(keras.callbacks.Callback):
         self.signal_number = None  # set by a signal, acted upon after the step or validation
         self.failed = False  # whether the last save failed
         self._part = "step"  # what is done before a signal is acted upon; or "validation"
-        self.flush_logs = lambda: None  # brings what TensorBoard's callback holds to the disk
         self._saved_at = self._counted_from = time.monotonic()
 
     @contextlib.contextmanager
@@ -229,7 +228,6 @@ class Recorder(keras.callbacks.Callback):
         if not all(np.isfinite(array).all() for array in self.state.arrays):
             raise NotFinite
         self.failed = True
-        self.flush_logs()
         # Those of a folder that is away for now stay known: what is unknown goes at the next start.
         self.state.log_sizes = resume.log_sizes(self.log_folder) or self.state.log_sizes
         try:

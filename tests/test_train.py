@@ -1471,6 +1471,9 @@ def test_curves_by_step_count_from_the_start_of_the_run(tmp_path, monkeypatch):
     board.on_epoch_begin(1)
     for batch in range(5):
         board.on_train_batch_end(batch, {"loss": batch, "accuracy": 0.5})
+        if batch == 0:
+            # It is on the disk at once: a state that is saved now knows of it.
+            assert curves(tmp_path)["train", "by_step/loss"] == [(16, 0)]
     board.on_test_begin()
     board.on_test_end({"loss": 1.0})
     assert board.speed == 4 * 32  # images/s, without the first step, which compiles
