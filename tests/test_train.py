@@ -867,6 +867,55 @@ def test_logs_that_cannot_be_cut_back_are_told(tmp_path, monkeypatch, capsys):
     assert old.read_bytes() == b"known" and not new.exists()
 
 
+def test_logs_that_are_shorter_than_the_state_knows_stay_as_they_are(tmp_path, capsys):
+    """After a power cut: made as long as they were, they would end in zeros."""
+    events = tmp_path / "events.out.tfevents.1"
+    events.write_bytes(b"known")
+    state = small_state(0, log_sizes={events.name: 9})
+    saving.Recorder(tmp_path, tmp_path, state)._cut_back_logs()
+    assert events.read_bytes() == b"known" and capsys.readouterr().out == ""
+
+
+def test_logs_of_a_start_that_came_to_no_other_state_go_at_the_next(tmp_path, capsys):
+    """The first state was written before them."""
+    events = tmp_path / "events.out.tfevents.1"
+    events.write_bytes(b"of steps that are done again")
+    saving.Recorder(tmp_path, tmp_path, small_state(0))._cut_back_logs()
+    assert not events.exists() and capsys.readouterr().out == ""
+
+
+def test_a_state_knows_how_long_the_logs_are(tmp_path, capsys):
+    events = tmp_path / "events.out.tfevents.1"
+    events.write_bytes(b"some")
+    recorder = saving.Recorder(tmp_path, tmp_path, small_state(0))
+    recorder.save()
+    assert resume.read_state(tmp_path).log_sizes == {events.name: 4}
+    assert capsys.readouterr().out == ""
+
+
+def test_the_time_of_training_is_counted_once_and_without_scoring(tmp_path, monkeypatch):
+    clock = iter([100, 110, 115, 200, 201])
+    monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    state = small_state(0)
+    state.take_best(1, 0.5, "its digest")
+    recorder, seconds = saving.Recorder(tmp_path, tmp_path, state), []
+    for scoring in (False, False, True, False):
+        recorder.save(describe=scoring)
+        seconds.append(state.seconds)
+    assert seconds == [10, 15, 15, 16]
+
+
+def test_best_weights_that_cannot_take_their_place_are_told(tmp_path, capsys):
+    (tmp_path / resume.WAITING).write_bytes(b"new")
+    (tmp_path / resume.BEST).mkdir()
+    recorder = saving.Recorder(tmp_path, tmp_path, small_state(0))
+    recorder.save()
+    told = capsys.readouterr().out
+    assert told.startswith(f"\n{tmp_path}: the best weights were not saved: ")
+    assert "Errno" not in told and not recorder.best_is_whole()
+    assert (tmp_path / resume.WAITING).exists()
+
+
 def test_a_kill_before_the_first_state_is_whole_is_a_new_run(tmp_path):
     (tmp_path / "state-000000000.npz").write_bytes(b"written, its .json not yet")
     assert resume.read_state(tmp_path) is None
