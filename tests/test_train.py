@@ -178,6 +178,8 @@ def test_a_run_leaves_checkpoints_curves_and_a_description(whole):
         [value for _, value in validation], [h["val_accuracy"] for h in state["history"]], rtol=1e-6
     )
     assert described["val_accuracy"] == max(h["val_accuracy"] for h in state["history"])
+    ((epochs, top_1),) = curves(whole)["test", "final/top_1"]  # which the HParams tab shows
+    assert epochs == SETTINGS["epochs"] and top_1 == pytest.approx(state["test"]["top 1"])
 
 
 def test_it_learns_and_the_best_weights_are_what_was_scored(whole, emnist_dir):
@@ -1196,6 +1198,57 @@ def test_the_live_line_tells_the_time_left(monkeypatch, capsys):
         console.on_train_batch_end(batch, {"loss": 1.0, "accuracy": 0.5})
     line = capsys.readouterr().out.split("\r")[-1]
     assert line.startswith("epoch 2/3  [####------] 13/30  47 s left  loss 1.0000"), line
+
+
+def test_the_live_line_is_no_longer_than_the_screen_is_wide(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    clock = itertools.count()
+    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    console = report.Console(3, 30, 32, SimpleNamespace(epoch=1, step=0))
+    console.live = True
+    console.on_epoch_begin(1)
+    for batch in range(2):
+        console.on_train_batch_end(batch, {"loss": 1.0, "accuracy": 0.5})
+    (line,) = capsys.readouterr().out.split("\r")[1:]
+    assert len(line) == 39 and line.startswith("epoch 2/3  [#---------] 2/30  58 s left")
+    figures = {"loss": 1, "accuracy": 0.5, "val_loss": 2, "val_accuracy": 0.25}
+    console.on_epoch_end(1, figures)
+    words = "epoch 2/3  loss 1.0000  accuracy 0.5000  val_loss 2.0000  val_accuracy 0.2500  2 s"
+    assert capsys.readouterr().out == f"\r{words}\n"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_processor_s_speed_is_told_once_after_twenty_steps(told, monkeypatch, capsys):
+    monkeypatch.setattr(devices, "has_gpu", lambda: not told)
+    clock = itertools.count(step=2)
+    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    console = report.Console(3, 30, 32, SimpleNamespace(epoch=1, step=0))
+    console.on_epoch_begin(1)
+    for batch in range(30):
+        console.on_train_batch_end(batch, {"loss": 1.0, "accuracy": 0.5})
+    line = "About 16 images/s on this processor: 60 s an epoch\n"
+    assert capsys.readouterr().out == (line if told else "")
+
+
+def test_without_a_console_nothing_follows_the_training(monkeypatch):
+    """As under pythonw."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert not report.Console(3, 30, 32, None).live
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "epochs", "told"),
+    [
+        (1, 7, 3, ["step 7 of epoch 2"]),
+        (2, 0, 3, ["epoch 2"]),
+        (2, 0, 4, ["epoch 2", "  3 epochs become 4: the learning rate follows"]),
+    ],
+)
+def test_where_a_run_goes_on_is_told(epoch, step, epochs, told, capsys):
+    state = resume.State({}, {}, "", 3, epoch=epoch, step=step, arrays=[])
+    report.print_start(Path("here"), state, epochs)
+    where, *more = told
+    assert capsys.readouterr().out.splitlines() == [f"Going on in here after {where}", *more]
 
 
 def test_one_is_no_plural():
