@@ -1437,14 +1437,14 @@ def test_a_short_run_has_weaker_augmentation(whole_run):
     }
 
 
-def small_network(**changes):
-    """A network of 4 numbers to 3 classes, compiled for 100 steps."""
+def small_network(steps=100, **changes):
+    """A network of 4 numbers to 3 classes, compiled for so many steps."""
     layers = keras.layers
     network = keras.Sequential(
         [layers.Input((4,)), layers.BatchNormalization(), layers.Dense(3, "softmax")]
     )
     known = {"warm_up": 0.1, "weight_decay": 0.0, "smoothing": 0.0, "averaged": 0.5}
-    recipe.compile_network(network, 0.01, 100, **(known | changes))
+    recipe.compile_network(network, 0.01, steps, **(known | changes))
     network.optimizer.build(network.trainable_variables)
     return network
 
@@ -1456,6 +1456,16 @@ def test_the_learning_rate_rises_and_then_falls_to_zero():
         optimizer.iterations.assign(step)
         rates.append(float(optimizer.learning_rate))
     assert rates == pytest.approx([0, 0.005, 0.01, 0.005, 0], abs=1e-8)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, [0, 0.01]), (2, [0, 0.01, 0])])
+def test_the_learning_rate_of_a_run_of_one_or_two_steps_begins_at_zero_too(steps, expected):
+    optimizer = small_network(steps).optimizer
+    rates = []
+    for step in range(steps + 1):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    assert rates == pytest.approx(expected, abs=1e-8)
 
 
 def test_kernels_decay_and_nothing_else_does():
