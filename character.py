@@ -118,8 +118,6 @@ def _artefacts(strength, labels, stats, level, spotless):
     faint = strength > 0.25 * level  # a line or a frame may be paler than the character
     lined = ruled(strength, faint)
     found = cell(labels, stats)
-    if not spotless:  # a paint program's coats are no shadows
-        found |= shadows(strength, labels, stats, level, ~found)
     apart = row_at_edge(stats, labels.shape) | text(stats)
     if apart.any():  # but not what weak ink joins to the rest, as between a brush's overlaps
         parts, stats_of_parts = label_pieces(faint)
@@ -127,6 +125,8 @@ def _artefacts(strength, labels, stats, level, spotless):
         joined = touching(parts, stats_of_parts, rest)
         apart[labels[of_pieces(parts, joined)]] = False
     artefacts = lined | of_pieces(labels, found | apart)
+    if not spotless:  # a paint program's coats are no shadows
+        artefacts |= shadows(strength, labels, stats, level, ~found)
     edges = edge_artefacts(labels, stats)
     if lined.any():  # a thin piece from edge to edge may be a line and a character on it
         parts, stats_of_parts = label_pieces((labels > 0) & ~lined)

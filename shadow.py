@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from paper import SHADOW_WINDOW, gradient, quantile, square
-from pieces import along_edges, cut_by_edges, grown, label_pieces
+from pieces import along_edges, cut_by_edges, grown, label_pieces, of_pieces, touching
 
 STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have more
 VEIL = 0.1  # of the ink's level: a shadow has more
@@ -18,6 +18,7 @@ DEEPEST = 1.4  # times a shadow's median depth: what is deeper is ink in it
 SHARP_RIMS = 0.2  # pixels at sharp rims to one of the longer side: a character has more
 SOFT_SHARE = 0.4  # of a wide part's rims that are sharp, where ink crosses it: ink has more
 SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
+OFF = 8  # px, off other pieces: farther than their soft rims
 END = (0.1, 0.75)  # the same, and of the ink's strength, for a shadow's end that touches no edge
 
 
@@ -86,9 +87,10 @@ def _without_wide_shadows(strength, level, unit):
 
 
 def shadows(strength, labels, stats, level, unprinted):
-    """(n,) bool: pieces that come in from the edge with soft rims, beside ink with sharp ones.
+    """(h, w) bool: what comes in from the edge with soft rims, beside ink with sharp ones.
 
-    So are pieces within the picture that are paler besides: the ends of such shadows.
+    So is what lies within the picture and is paler besides: the end of such a shadow. All of it
+    goes that is off the other pieces: where a shadow is cut off it has a sharp rim, as weak ink.
 
     Args:
         strength, level: as for `without_shadow`.
@@ -98,18 +100,24 @@ def shadows(strength, labels, stats, level, unprinted):
     large = stats[:, 2:4].max(axis=1) > max(labels.shape) / 8
     inside = ~cut_by_edges(stats, labels.shape).any(axis=0)
     large[0] = False
+    nothing = np.zeros(labels.shape, bool)
     if np.count_nonzero(large) < 2 or not (large & inside).any():
-        return np.zeros(len(stats), bool)
+        return nothing
     sharp, _ = _sharp_rims(strength, 0.25 * level, 1)
     rims = grown(labels == 0, 2)  # of the pieces, of which each is counted
     counts = [np.bincount(labels[some], minlength=len(stats)) for some in (rims, rims & sharp)]
     share = counts[1] / np.maximum(counts[0], 1)
     ink = large & inside & unprinted & (share >= SHARP_SHARE)
     if not ink.any():
-        return np.zeros(len(stats), bool)
+        return nothing
     depths = np.bincount(labels.ravel(), strength.ravel()) / stats[:, 4]
     ends = (share < END[0]) & (depths < END[1] * depths[ink].max())
-    return large & np.where(inside, ends, share < SHARP_SHARE)
+    found = of_pieces(labels, large & np.where(inside, ends, share < SHARP_SHARE))
+    if not found.any():
+        return nothing
+    parts, stats_of_parts = label_pieces(strength > VEIL * level)
+    whole = of_pieces(parts, touching(parts, stats_of_parts, found))
+    return found | whole & ~grown((labels > 0) & ~found, OFF)
 
 
 def _sharp_rims(strength, least, unit):
