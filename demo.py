@@ -83,7 +83,7 @@ def predict(model, pictures):
         PictureError: one of them is blank.
         WeightsError: the answers are not finite.
     """
-    shape = np.shape(pictures) if isinstance(pictures, np.ndarray) else ()
+    shape = getattr(pictures, "shape", ())
     if len(shape) == 2 or shape[2:] == (3,):  # each of its rows would be a picture
         raise TypeError("predict takes a list of pictures: [picture]")
     images = [to_emnist(picture) for picture in pictures]

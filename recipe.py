@@ -8,7 +8,7 @@ import keras
 def compile_network(
     network, learning_rate, steps, warm_up, weight_decay, smoothing, averaged, at_once=1
 ):
-    """AdamW, warm-up and cosine, an exponential moving average of the weights (EMA).
+    """AdamW, warm-up and cosine, a moving average of the weights (EMA), label smoothing.
 
     Args:
         network: `keras.Model` with a softmax at its end.

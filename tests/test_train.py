@@ -1178,28 +1178,27 @@ def test_help_names_every_option(capsys):
     assert "None" not in text
 
 
-def test_the_live_line_tells_the_time_left(monkeypatch, capsys):
-    """Steps of a second each; the 13th of 30 in the second of three epochs."""
-    clock = itertools.count()
+def console_after(steps, monkeypatch, first=0, apart=1, live=True):
+    """After some steps in the second of three epochs of 30, each a look at the clock `apart` s."""
+    clock = itertools.count(step=apart)
     monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    console = report.Console(3, 30, 32, SimpleNamespace(epoch=1, step=10))
-    console.live = True
+    console = report.Console(3, 30, 32, SimpleNamespace(epoch=1, step=first))
+    console.live = live
     console.on_epoch_begin(1)
-    for batch in range(3):
+    for batch in range(steps):
         console.on_train_batch_end(batch, {"loss": 1.0, "accuracy": 0.5})
+    return console
+
+
+def test_the_live_line_tells_the_time_left(monkeypatch, capsys):
+    console_after(3, monkeypatch, first=10)
     line = capsys.readouterr().out.split("\r")[-1]
     assert line.startswith("epoch 2/3  [####------] 13/30  47 s left  loss 1.0000"), line
 
 
 def test_the_live_line_is_no_longer_than_the_screen_is_wide(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
-    clock = itertools.count()
-    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    console = report.Console(3, 30, 32, SimpleNamespace(epoch=1, step=0))
-    console.live = True
-    console.on_epoch_begin(1)
-    for batch in range(2):
-        console.on_train_batch_end(batch, {"loss": 1.0, "accuracy": 0.5})
+    console = console_after(2, monkeypatch)
     (line,) = capsys.readouterr().out.split("\r")[1:]
     assert len(line) == 39 and line.startswith("epoch 2/3  [#---------] 2/30  58 s left")
     figures = {"loss": 1, "accuracy": 0.5, "val_loss": 2, "val_accuracy": 0.25}
@@ -1211,12 +1210,7 @@ def test_the_live_line_is_no_longer_than_the_screen_is_wide(monkeypatch, capsys)
 @pytest.mark.parametrize("told", [True, False])
 def test_a_processor_s_speed_is_told_once_after_twenty_steps(told, monkeypatch, capsys):
     monkeypatch.setattr(devices, "has_gpu", lambda: not told)
-    clock = itertools.count(step=2)
-    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    console = report.Console(3, 30, 32, SimpleNamespace(epoch=1, step=0))
-    console.on_epoch_begin(1)
-    for batch in range(30):
-        console.on_train_batch_end(batch, {"loss": 1.0, "accuracy": 0.5})
+    console_after(30, monkeypatch, apart=2, live=False)
     line = "About 16 images/s on this processor: 60 s an epoch\n"
     assert capsys.readouterr().out == (line if told else "")
 
