@@ -229,7 +229,10 @@ def _weaker_level(strength, level, kept, spotless):
     half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
     least, most = (share * level for share in strengths)
     weak = (half > least) & ~grown(half > most, 2)  # beyond soft rims
-    labels, stats = label_pieces(cv2.erode(weak.view(np.uint8), np.ones((thickness, thickness))))
+    weak = cv2.erode(weak.view(np.uint8), np.ones((thickness, thickness)))
+    if not weak.any():  # as a rule
+        return level
+    labels, stats = label_pieces(weak)
     area = stats[:, 4]
     found = (area > areas[0] * kept.sum()) & (area < areas[1] * kept.sum())
     found &= ~cut_by_edges(stats, half.shape).any(axis=0)

@@ -178,7 +178,7 @@ def _frame_crossed(mask, w, h, corner):
 
     Its corners' radius is at most the share `corner` of its side.
     """
-    inks, pairs, bands = [], [], []
+    inks, pairs, runs = [], [], []
     for ink, long in ((mask, w), (mask.T, h)):
         ink = np.ascontiguousarray(ink)
         labels, stats = _runs(ink, long // 2)
@@ -187,7 +187,7 @@ def _frame_crossed(mask, w, h, corner):
         outer = [1 + stats[1:, 1].argmin(), 1 + (stats[1:, 1] + stats[1:, 3]).argmax()]
         inks.append(ink)
         pairs.append(stats[outer])
-        bands.append([labels == k for k in outer])
+        runs.append((labels, outer))
     # The box of each side must reach the corners with the two sides across it, which may be round;
     # most characters end here.
     for own, other in (pairs, pairs[::-1]):
@@ -195,9 +195,14 @@ def _frame_crossed(mask, w, h, corner):
         reach = corner * (far - near)
         if own[:, 0].max() > near + reach or (own[:, 0] + own[:, 2]).min() < far - reach:
             return None
-    sides = [[_side(*one, corner) for one in zip(band, pair)] for band, pair in zip(bands, pairs)]
-    if None in sides[0] + sides[1]:
-        return None
+    bands = [[labels == k for k in outer] for labels, outer in runs]
+    sides = []
+    for band, pair in zip(bands, pairs):
+        sides.append([])
+        for one in zip(band, pair):
+            sides[-1].append(_side(*one, corner))
+            if sides[-1][-1] is None:  # as a rule the first one
+                return None
     # So must its middle line, or go a little beyond, as with a stroke along it.
     (top, bottom), (left, right) = places = [[middle for middle, _ in pair] for pair in sides]
     ends = [pair[:, [0, 2]].cumsum(axis=1) for pair in pairs]
@@ -229,10 +234,13 @@ def _side(band, stats, corner):
     Only its thinner columns count: a stroke may lie along the rest. Round corners, with a radius of
     the share `corner` of the side, bend its ends.
     """
-    rows, columns = np.nonzero(band)
+    x, y, long, high, _ = stats
+    rows, columns = np.nonzero(band[y : y + high, x : x + long])
     depths = np.bincount(columns)
-    deep = quantile(depths[stats[0] :], 0.2)
+    deep = quantile(depths, 0.2)
+    if FRAME_ASPECT * (deep - 4) >= long:
+        return None
     rows, columns = (places[depths[columns] <= deep] for places in (rows, columns))
-    bow = abs(np.polyfit(columns, rows, 2)[0]) * (stats[2] / 2) ** 2
-    straight = FRAME_ASPECT * (deep - 4) < stats[2] and bow < min(MAX_BOW, corner * stats[2] / 3)
-    return (int(np.median(rows)), deep - 4) if straight else None
+    bow = abs(np.polyfit(columns, rows, 2)[0]) * (long / 2) ** 2
+    straight = bow < min(MAX_BOW, corner * long / 3)
+    return (y + int(np.median(rows)), deep - 4) if straight else None

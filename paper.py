@@ -164,11 +164,10 @@ def has_highlighter(channels):
     Args:
         channels: list of (h, w) float32, in even light.
     """
-    some = np.stack([channel[::3, ::3] for channel in channels])
-    if np.ptp(np.ptp(some, axis=0)) < COLOURED:  # nearly always
-        return False
     lightest = cv2.max(cv2.max(*channels[:2]), channels[2])
     colour = lightest - cv2.min(cv2.min(*channels[:2]), channels[2])
+    if np.ptp(colour[::3, ::3]) < COLOURED:  # nearly always
+        return False
     paper = quantile(colour[::3, ::3].ravel(), 0.5)
     if paper > COLOURED / 2:  # on it a fat brush may be as light, in another channel
         return False

@@ -78,7 +78,10 @@ def _at_edges(labels, stats):
     """
     height, width = labels.shape
     _, _, w, h, area = stats.T
-    contact = np.bincount(along_edges(labels), minlength=len(stats))
+    rim = along_edges(labels)
+    if not rim.any():  # as a rule
+        return np.zeros((2, len(stats)), bool)
+    contact = np.bincount(rim, minlength=len(stats))
     hugs = (contact > 0.5 * (w + h)) & (area < 0.25 * min(height, width) * (w + h))
     across = (w == width) & (h < THIN * height)
     down = (h == height) & (w < THIN * width)
@@ -125,6 +128,8 @@ def cut_off(labels, stats):
     _, y, _, h, area = stats.T
     cut = cut_by_edges(stats, labels.shape)
     whole = ~cut.any(axis=0)
+    if whole[1:].all():  # as a rule
+        return np.zeros(len(stats), bool)
     whole[0] = False
     main = np.argmax(whole * area)
     gaps, side = _gaps(stats, [main])

@@ -97,11 +97,13 @@ def shadows(strength, labels, stats, level, unprinted):
         labels, stats: of the pieces in `strength`, from `label_pieces`.
         unprinted: (n,) bool, those that may be ink by hand.
     """
-    large = stats[:, 2:4].max(axis=1) > max(labels.shape) / 8
-    inside = ~cut_by_edges(stats, labels.shape).any(axis=0)
-    large[0] = False
     nothing = np.zeros(labels.shape, bool)
-    if np.count_nonzero(large) < 2 or not (large & inside).any():
+    large = stats[:, 2:4].max(axis=1) > max(labels.shape) / 8
+    large[0] = False
+    if np.count_nonzero(large) < 2:
+        return nothing
+    inside = ~cut_by_edges(stats, labels.shape).any(axis=0)
+    if not (large & inside).any():
         return nothing
     sharp, _ = _sharp_rims(strength, 0.25 * level, 1)
     rims = grown(labels == 0, 2)  # of the pieces, of which each is counted
