@@ -196,12 +196,11 @@ def _frame_crossed(mask, w, h, corner):
         if own[:, 0].max() > near + reach or (own[:, 0] + own[:, 2]).min() < far - reach:
             return None
     bands = [[labels == k for k in outer] for labels, outer in runs]
-    sides = []
-    for band, pair in zip(bands, pairs):
-        sides.append([])
+    sides = [], []
+    for two, band, pair in zip(sides, bands, pairs):
         for one in zip(band, pair):
-            sides[-1].append(_side(*one, corner))
-            if sides[-1][-1] is None:  # as a rule the first one
+            two.append(_side(*one, corner))
+            if two[-1] is None:  # as a rule the first
                 return None
     # So must its middle line, or go a little beyond, as with a stroke along it.
     (top, bottom), (left, right) = places = [[middle for middle, _ in pair] for pair in sides]
