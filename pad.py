@@ -134,7 +134,7 @@ def drawing_pad(read, save):
                 try:
                     note = f"saved as {save(drawing)}" if inked else "nothing drawn, nothing saved"
                 except OSError as error:
-                    note = f"not saved: {error}"
+                    note = f"not saved: {error.strerror}"
             tool = pad.erasing, pad.width(pad.erasing)
             if (seen, note, tool) != shown:
                 answer = reading[1][0][0] if reading[1] else "draw"

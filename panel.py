@@ -271,7 +271,7 @@ def save_png(path, picture):
         answers.write_new(free, answers.as_overview(data, free))
         return f"saved as {free}"
     except OSError as error:
-        return f"not saved: {error}"
+        return f"not saved: {error.strerror}"
 
 
 def with_foot(panel, left, right):
