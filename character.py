@@ -254,7 +254,9 @@ def _stands_out(strength, ink, separation):
 
     Its mean strength must be `separation` times the paper's root mean square.
     """
-    paper = strength[~grown(ink, 3)]
-    if paper.size == 0:
+    paper = (~grown(ink, 3)).view(np.uint8)
+    count = cv2.countNonZero(paper)
+    if count == 0:
         return False
-    return strength[ink].mean() > separation * np.sqrt(np.square(paper).mean())
+    noise = np.sqrt(cv2.norm(strength, cv2.NORM_L2SQR, paper) / count)  # quicker than numpy's
+    return cv2.mean(strength, ink.view(np.uint8))[0] > separation * noise

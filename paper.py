@@ -209,7 +209,7 @@ def _slope(values):
     """The median rise from row to row of (n, m) values, measured over a quarter of the rows."""
     lag = max(1, len(values) // 4)
     rises = values[lag:] - values[:-lag]
-    return quantile(rises.ravel(), 0.5) / lag if rises.size else np.float32(0)
+    return quantile(rises.ravel(order="K"), 0.5) / lag if rises.size else np.float32(0)
 
 
 def ink_side(flat, light, plane):

@@ -25,10 +25,15 @@ SOLID = 0.3  # of its box's area: a dark corner fills more, an L or a C cut out 
 
 
 def label_pieces(mask):
-    """Labels (h, w) int32, 0 outside, and stats (n, 5): x, y, w, h, area of each piece."""
-    # On one core this algorithm labels 144x192 px in 50 us, OpenCV's default in 170.
+    """Labels (h, w) int, 0 outside, and stats (n, 5): x, y, w, h, area of each piece."""
+    if not mask.any():  # one time in five
+        height, width = mask.shape
+        return np.zeros(mask.shape, np.uint16), np.int32([[0, 0, width, height, mask.size]])
+    # On one core this labels 144x192 px in 50 us; with int32 it takes 67, with OpenCV's default
+    # algorithm 120. There are no more pieces than pixels.
+    kind = cv2.CV_16U if mask.size <= 2**16 else cv2.CV_32S
     _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
-        mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
+        mask.view(np.uint8), 8, kind, cv2.CCL_BBDT
     )
     return labels, stats
 
