@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from machines import DevicesError, on_jax
 from quiet import tell
+from weights import counted
 
 
 class OutOfMemory(Exception):
@@ -59,10 +60,9 @@ def strategy():
     if not gpus:
         # Those that this process may use: of a shared machine they are not all.
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        cores = f"{count} processor core{'s' * (count != 1)}"
-        tell(f"No GPU found: training on {cores}, which is slow.")
+        tell(f"No GPU found: training on {counted(count, 'processor core')}, which is slow.")
     else:
-        tell(f"Training on {len(gpus)} GPU{'s' * (len(gpus) > 1)}.")
+        tell(f"Training on {counted(len(gpus), 'GPU')}.")
     if on_jax():
         # Labels are int64; JAX would tell of each that it takes them as int32.
         warnings.filterwarnings("ignore", "Explicitly requested dtype int64")

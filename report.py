@@ -25,6 +25,7 @@ import charts
 import devices
 import scores
 from quiet import tell
+from weights import counted
 
 EVERY = 100  # steps between two points of the curves by step
 LOOKED_AT = 10_000  # validation images at most for the pictures: the rest would say the same
@@ -370,11 +371,6 @@ def bar(share):
     """A share in [0, 1] as a bar: [####------]."""
     full = round(10 * share)
     return f"[{'#' * full}{'-' * (10 - full)}]"
-
-
-def counted(number, what):
-    """1 epoch, 2 epochs."""
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def duration(seconds):

@@ -18,8 +18,8 @@ DEEPEST = 1.4  # times a shadow's median depth: what is deeper is ink in it
 SHARP_RIMS = 0.2  # pixels at sharp rims to one of the longer side: a character has more
 SOFT_SHARE = 0.4  # of a wide part's rims that are sharp, where ink crosses it: ink has more
 SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
-OFF = 8  # px, off other pieces: farther than their soft rims
 END = (0.1, 0.75)  # the same, and of the ink's strength, for a shadow's end that touches no edge
+OFF = 8  # px, off other pieces: farther than their soft rims
 
 
 def without_shadow(strength, level, unit):

@@ -129,14 +129,14 @@ def _check_sidecar(about):
     if not isinstance(about, dict):
         raise ValueError("not a JSON object")
     characters, shape = about.get("characters"), about.get("input_shape")
-    adjustment = about.get("logit_adjustment")
+    adjustment, images = about.get("logit_adjustment"), about.get("val_images", 1)
     checks = {
         "model": isinstance(about.get("model"), str),
         "input_shape": isinstance(shape, list) and all(type(side) is int for side in shape),
         "characters": isinstance(characters, list) and are_class_names(characters),
         "dataset": isinstance(about.get("dataset", ""), str),
         "val_accuracy": is_number(about.get("val_accuracy", 0), 0, 1),
-        "val_images": type(about.get("val_images", 1)) is int,
+        "val_images": type(images) is int and images > 0,
         "temperature": is_number(about.get("temperature", 1), 0.01, 100),
         "logit_adjustment": adjustment is None
         or isinstance(characters, list)
@@ -156,8 +156,8 @@ def describe(weights, about):
     classes = sum(map(bool, about["characters"]))
     accuracy = about.get("val_accuracy")
     images = about.get("val_images", FEW_IMAGES)  # of few, an accuracy says little
-    few = f"{images} validation image{'s' * (images != 1)}"
-    on = few if images < FEW_IMAGES else "its validation data"
+    few = images < FEW_IMAGES
+    on = counted(images, "validation image") if few else "its validation data"
     scored = "" if accuracy is None else f", {100 * accuracy:.2f} % on {on}"
     said = f"{about['model'][:40]}{data}, {classes} classes{scored}"
     return f"{printable(said)} ({shown(weights)})"
@@ -302,6 +302,11 @@ def printable(text):
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def counted(number, what):
+    """1 epoch, 2 epochs."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def user_path(text):

@@ -964,6 +964,8 @@ def test_bad_sidecars_are_refused_in_one_line(run, weights, tmp_path):
         {"logit_adjustment": [0.0] * 61},
         {"logit_adjustment": [float("inf")] * 62},
         {"val_accuracy": "high"},
+        {"val_images": 0},
+        {"val_images": "many"},
         {"dataset": 5},
         {"sha256": 5},
         {"sha256": "0" * 64},
