@@ -97,6 +97,7 @@ class Pad:
             more = max(1, cv2.arcLength(points, False) / 5 / len(points))
             curve = cv2.resize(points, (1, 1 + round(more * len(points))))
             curve = cv2.GaussianBlur(curve, (1, 2 * int(2 * more) + 1), 1, sigmaY=more / 2)
+            curve = np.concatenate([points[:1], curve, points[-1:]])  # rounding takes off the ends
             curve = np.int32(curve * 16 + 0.5)  # polylines takes sixteenths of a pixel
             cv2.polylines(drawing, [curve], False, colour, width, cv2.LINE_AA, shift=4)
         return drawing

@@ -40,7 +40,7 @@ def test_the_pad_draws_erases_undoes_and_clears():
     assert pad.render().shape == (160, 200, 3) and ink(pad) == 0
     draw(pad, (20, 80), (180, 80))
     line = ink(pad)
-    assert 160 * 16 < line < 160 * 18 + 18**2  # 160 long, 16 wide, round ends, soft edges
+    assert 160 * 19 < line < 160 * 19 + 19**2  # 160 long, 16 and soft edges wide, round ends
     draw(pad, (100, 20), (100, 140), erase=True)
     assert ink(pad) < line - 32 * 14
     pad.undo()
@@ -71,6 +71,14 @@ def test_a_stroke_that_is_taken_away_while_it_is_drawn_is_over(take_away):
     take_away(pad)
     pad.move((60, 60))
     assert ink(pad) == 0
+
+
+def test_a_stroke_of_few_far_points_begins_and_ends_at_them():
+    pad = Pad((300, 300))
+    draw(pad, (50, 60), (250, 200))
+    down, across = np.nonzero((pad.render() < 128).any(axis=2))
+    ends = [across.min(), down.min(), across.max(), down.max()]
+    np.testing.assert_allclose(ends, [50 - 8, 60 - 8, 250 + 8, 200 + 8], atol=1)  # half a pen
 
 
 def test_a_click_is_a_dot_and_moves_need_a_press():
