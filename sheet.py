@@ -50,8 +50,10 @@ def find_canvas(grey):
         bar = even & (step > BAR[0]) & (step < BAR[1])
         bar &= (abs(lines[:, [0, -1]] - canvas) > 1).all(axis=1)  # a straight stroke is not so long
         thick = np.ones((1, max(grey.shape) // 40), np.uint8)
-        bar = cv2.morphologyEx(bar.astype(np.uint8)[None], cv2.MORPH_OPEN, thick)[0] > 0
         third, plain = len(bar) // 3, even & (step < 1)
+        # Closed over the outlines of icons, but not over what is between ruled lines.
+        bar = cv2.morphologyEx(bar.astype(np.uint8)[None], cv2.MORPH_CLOSE, thick) & ~plain
+        bar = cv2.morphologyEx(bar, cv2.MORPH_OPEN, thick)[0] > 0
         # The canvas begins at the bar's sharp edge, or beyond a line there; a shadow's end is soft.
         first = [n + 3 for n in np.flatnonzero(bar[:third]) if plain[n + 3]]
         last = [n - 2 for n in np.flatnonzero(bar) if n >= len(bar) - third and plain[n - 3]]

@@ -704,6 +704,19 @@ def test_a_screenshot_of_a_drawing_app(character, dark):
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+def test_a_toolbar_full_of_icons(character):
+    """Their outlines leave no part of it that is as thick as a bar; with a window's frame."""
+    page = flat(paint(place(draw(character, 220), 480, 440)))
+    page[:44], page[43] = 205, 165
+    for k in range(9):
+        colour = [(60, 90, 40), (150, 40, 60), (130, 130, 120)][k % 3]
+        cv2.rectangle(page, (8 + 32 * k, 10), (32 + 32 * k, 34), colour, 2)
+    page = cv2.copyMakeBorder(page, 2, 2, 2, 2, cv2.BORDER_CONSTANT, None, (150, 120, 70))
+    image, notes = convert(page)
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 @pytest.mark.parametrize(
     ("character", "side", "size", "place_at", "ink", "paper"),
     [
