@@ -22,6 +22,7 @@ DOT = 0.15  # of the largest piece's area: a printed dot has less
 MIN_DOTS, MAX_DOTS = 8, 400  # printed dots on a page
 TEXT_GAP = 0.15  # of a character's longer side: a line of print is farther above or below it
 AT_EDGE = 0.2  # of the picture's width or height: punched holes are nearer to its edge
+PUNCHED = 7  # diameters between two holes: a punch's are 13 apart, 6 mm in 80
 EVEN = 0.8  # share of the dots with the usual distance to the next one, at least
 
 
@@ -206,14 +207,17 @@ def row_at_edge(stats, shape):
             count = np.count_nonzero(row)
             if count < 2 or middles[first] > AT_EDGE * shape[1 - axis] or not rest.any():
                 continue
-            if near[rest].min() <= far[row].max() or sides[rest].max() < 2 * sides[row].max():
-                continue
             places = np.sort(stats[row, 1 - axis] + stats[row, 3 - axis] / 2)
             apart = np.diff(places).min() / sides[row].max()
             w, h, area = stats[row, 2:].T
             round_ = (area > 0.65 * w * h).all() and (
                 np.maximum(w, h) < 1.5 * np.minimum(w, h)
             ).all()
+            if round_ and apart > PUNCHED and sides[row].max() < 1.15 * sides[row].min() + 1:
+                found |= row & (sides[rest].max() > sides[row].max())
+                continue
+            if near[rest].min() <= far[row].max() or sides[rest].max() < 2 * sides[row].max():
+                continue
             if apart > (1.2 if count > 3 else 4) and (count > 3 or round_):
                 found |= row
     return found

@@ -778,6 +778,15 @@ def test_a_row_along_the_edge_is_dropped(character, edge, row):
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", [c for c in GLYPHS if c != "i"])  # its dot is in their row
+def test_punched_holes_beside_a_character_in_the_margin_are_dropped(character):
+    coverage = place(draw(character, 170), 520, 440, left=30)
+    for y in (120, 430):
+        cv2.circle(coverage, (40, y), 12, 0.9, -1, cv2.LINE_AA)
+    image, notes = convert(photograph(paint(coverage), noise=1))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize("size", [1.0, 0.6])
 def test_a_line_of_print_is_dropped(character, size):
