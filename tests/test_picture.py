@@ -1362,6 +1362,16 @@ def test_the_shadow_of_a_hand_or_a_phone(character, shade, softness):
 
 
 @pytest.mark.parametrize("character", GLYPHS)
+def test_the_flecks_in_mottled_ink_are_no_shadow(character):
+    """A felt pen's on skin: beside each fleck the ink rises as steeply as at its rims."""
+    coverage = place(draw(character, 230, 5), 330, 330)
+    flecks = cv2.GaussianBlur(np.random.default_rng(1).standard_normal(coverage.shape), (0, 0), 1.2)
+    coverage *= np.clip(0.9 + 0.2 * flecks / flecks.std(), 0, 1)
+    page = photograph(paint(coverage, (90, 50, 45), (120, 150, 190)), noise=2)
+    assert difference(to_emnist(page), reference(character, 5)) < TOLERANCE
+
+
+@pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize(("thick", "tip"), [(90, (170, 190)), (120, (120, 150))])
 @pytest.mark.parametrize(("noise", "shade"), [(3, 0), (0, 0.1)])  # a camera may smooth all noise
 def test_a_hand_s_shadow_that_reaches_the_character_is_no_part_of_it(
