@@ -167,16 +167,16 @@ def _prepare(name, data_dir):
 
 @contextlib.contextmanager
 def _few_retries():
-    """Within it TFDS gives up a download sooner, and urllib3 does not tell of each retry."""
-    logger = logging.getLogger("urllib3.connectionpool")
-    retries, level = downloader.MAX_RETRIES, logger.level
-    downloader.MAX_RETRIES = RETRIES
-    logger.setLevel(logging.ERROR)
+    """Within it TFDS gives up a download sooner; urllib3 does not tell of each retry.
+
+    Nor later: where one of several files fails, threads still try for the others.
+    """
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, RETRIES
     try:
         yield
     finally:
         downloader.MAX_RETRIES = retries
-        logger.setLevel(level)
 
 
 def _by_hand(name, data_dir):

@@ -1,6 +1,7 @@
 """The data: EMNIST through TFDS's real builder, upright; order and augmentation by (seed, step)."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -287,7 +288,7 @@ def test_a_failed_download_says_what_to_do_and_doing_it_works(
 
 
 def test_a_download_that_does_not_begin_is_given_up_before_the_user_gives_up(
-    emnist_builder, tmp_path, monkeypatch, capfd
+    emnist_builder, tmp_path, monkeypatch, capfd, caplog
 ):
     """TFDS would try for minutes, and urllib3 tell of each time, where there is no network."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -297,7 +298,9 @@ def test_a_download_that_does_not_begin_is_given_up_before_the_user_gives_up(
     monkeypatch.setattr(data, "RETRIES", 2)  # half a second of them
     with pytest.raises(data.DataError, match=f"gzip.zip .* by hand from\n.*:{address}/"):
         data.load("emnist", tmp_path)
-    assert "Retry" not in "".join(capfd.readouterr())
+    # Of several files, as MNIST has, the others' threads are not through yet.
+    logging.getLogger("urllib3.connectionpool").warning("Retrying (Retry(total=0))")
+    assert "Retry" not in "".join([*capfd.readouterr(), caplog.text])
     assert data.downloader.MAX_RETRIES > 2  # as before
 
 
