@@ -39,9 +39,10 @@ def without_shadow(strength, level, unit):
         beside nine rims in ten.
     """
     strength = _without_wide_shadows(strength, level, unit)
-    flecks = np.ones([4 * unit + 1] * 2)  # in mottled ink, whose rims are no paper's
+    flecks = square(4 * unit + 1)  # in mottled ink, beside whose rims is ink
     closed = cv2.morphologyEx(strength, cv2.MORPH_CLOSE, flecks)
-    sharp, paler = _sharp_rims(closed, 0.4 * level, unit)
+    sharp = _sharp_rims(closed, 0.4 * level, unit)
+    paler = cv2.erode(strength, square(8 * unit + 1))
     if np.count_nonzero(paler[sharp] > 0.1 * level) <= 0.1 * np.count_nonzero(sharp):
         return strength
     size = [max(1, n // 4) for n in strength.shape[::-1]]
@@ -71,7 +72,7 @@ def _without_wide_shadows(strength, level, unit):
     cut = 1 + np.flatnonzero(cut_by_edges(stats[1:], labels.shape).any(axis=0))
     if not len(cut):
         return strength
-    sharp, _ = _sharp_rims(strength, 0.25 * level, unit)
+    sharp = _sharp_rims(strength, 0.25 * level, unit)
     if np.count_nonzero(sharp) < SHARP_RIMS * max(strength.shape):
         return strength
     sharp = grown(sharp, 2)
@@ -107,7 +108,7 @@ def shadows(strength, labels, stats, level, unprinted):
     inside = ~cut_by_edges(stats, labels.shape).any(axis=0)
     if not (large & inside).any():
         return nothing
-    sharp, _ = _sharp_rims(strength, 0.25 * level, 1)
+    sharp = _sharp_rims(strength, 0.25 * level, 1)
     rims = grown(labels == 0, 2)  # of the pieces, of which each is counted
     counts = [np.bincount(labels[some], minlength=len(stats)) for some in (rims, rims & sharp)]
     share = counts[1] / np.maximum(counts[0], 1)
@@ -128,11 +129,8 @@ def _sharp_rims(strength, least, unit):
     """Where the strength of ink, (h, w) float32, rises as steeply as at the rims of ink.
 
     Returns:
-        sharp: (h, w) bool, where it rises by more than `least` within 9 px of the picture, and by
-            STEEP of that within 3.
-        paler: (h, w) float32, the least strength within the 9 px.
+        (h, w) bool, where it rises by more than `least` within 9 px of the picture, and by STEEP of
+        that within 3.
     """
-    around = np.ones([8 * unit + 1] * 2)
-    paler = cv2.erode(strength, around)
-    rise = cv2.dilate(strength, around) - paler
-    return (rise > least) & (gradient(strength, unit) > STEEP * rise), paler
+    rise = gradient(strength, 4 * unit)
+    return (rise > least) & (gradient(strength, unit) > STEEP * rise)
