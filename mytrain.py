@@ -9,8 +9,10 @@ Stop it with Ctrl-C at any time; the same command goes on where it stopped.
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from quiet import heeding_ctrl_c, quiet_libraries, tell
@@ -392,4 +394,8 @@ def _parser():
 if __name__ == "__main__":
     for number in saving.stopping_signals()[1:]:  # Ctrl-C is Python's
         signal.signal(number, _stop)
-    sys.exit(main())
+    code = main()
+    others = {*threading.enumerate()} - {threading.main_thread()}
+    if code > 128 and not all(thread.daemon for thread in others):
+        os._exit(code)  # stopped: Python would wait until what they download is there
+    sys.exit(code)

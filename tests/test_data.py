@@ -368,7 +368,7 @@ def test_a_missing_description_of_the_data_is_named(tmp_path):
 
 
 def test_a_missing_description_of_a_set_that_tfds_knows_is_named(emnist_dir, tmp_path):
-    shutil.copytree(emnist_dir / "emnist", tmp_path / "emnist")
+    shutil.copytree(emnist_dir / "emnist" / "byclass", tmp_path / "emnist" / "byclass")
     (description,) = tmp_path.rglob("dataset_info.json")
     description.unlink()
     with pytest.raises(data.DataError, match="description of the prepared data is missing") as told:
@@ -400,7 +400,7 @@ def test_data_of_another_user_s_is_not_called_damaged(name, refusal, tmp_path, m
 def test_a_folder_of_another_user_s_is_not_called_empty(name, emnist_dir, tmp_path, monkeypatch):
     """TFDS takes one that it may not enter for one without a description; made up, as above."""
     if name == "emnist":
-        shutil.copytree(emnist_dir / name, tmp_path / name)
+        shutil.copytree(emnist_dir / name / "byclass", tmp_path / name / "byclass")
     else:
         stored(tmp_path, IMAGE_AND_CLASS, numbered)
     (description,) = tmp_path.rglob("dataset_info.json")

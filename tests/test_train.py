@@ -469,6 +469,32 @@ def test_ctrl_c_saves_where_nobody_reads_its_errors_either(emnist_dir, tmp_path)
     assert state["step"] or state["epoch"]
 
 
+DOWNLOADING = """
+import runpy, sys
+sys.path[:0] = sys.argv[1:3]
+import conftest
+conftest.point_emnist_to(sys.argv.pop(3))
+del sys.argv[1:3]
+runpy.run_path(sys.path[0] + "/mytrain.py", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_it_downloads_it_ends_at_once(number, stalling_url, tmp_path):
+    """Python would wait for TFDS's threads: for the last of 562 MB."""
+    first = [sys.executable, "-c", DOWNLOADING, str(ROOT), str(ROOT / "tests"), stalling_url]
+    folders = [f"--{name}_dir={tmp_path / name}" for name in ("data", "checkpoint", "log")]
+    with subprocess.Popen([*first, *folders], stderr=subprocess.PIPE, text=True) as run:
+        while not any(tmp_path.glob("data/downloads/*/*")):
+            assert run.poll() is None, "it ended before it could be stopped"
+            time.sleep(0.01)
+        run.send_signal(number)
+        told = run.communicate(timeout=20)[1]
+    assert run.returncode == 128 + number
+    assert told.splitlines()[-1] == "Stopped. Start the same command again to go on."
+
+
 def test_best_weights_that_just_do_not_fit_do_not_crash(whole, emnist_dir, tmp_path):
     """HDF5 itself ends in a segmentation fault where the last few bytes do not fit."""
     limited = pytest.importorskip("resource", reason="limits are a Unix thing")
