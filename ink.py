@@ -22,7 +22,7 @@ from paper import (
 )
 from pieces import box, grown, label_pieces, of_pieces, touching
 from shadow import without_shadow
-from sheet import SHEET_SIDE, find_canvas, find_cell, find_sheet
+from sheet import SHEET_SIDE, find_canvas, find_cell, find_note, find_sheet
 
 BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
@@ -162,6 +162,8 @@ def _sheet(work):
         inside = find_sheet(255 - least, solid=True)
         if inside is None:  # a form's white cell in a pale colour
             inside = find_cell(least)
+        if inside is None:
+            inside = find_note(small)
     if inside is None:
         return None
     return cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)

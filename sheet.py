@@ -4,7 +4,7 @@
     left, top, right, bottom = find_canvas(grey)
 
 A sheet is a light, convex region with straight, sharp sides on something darker, such as a page on
-a desk. What lies around it is neither paper nor ink.
+a desk; a note is one of another colour. What lies around it is neither paper nor ink.
 """
 
 import cv2
@@ -17,7 +17,7 @@ SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
 MIN_STEP = 40.0  # grey levels of 255 between the sheet and what it lies on, at least
 SHARP = 0.35  # of that step: an edge of the sheet takes more within two pixels
 SHARE = (0.12, 0.95)  # of the picture's area: the sheet's is between
-MIN_PALE_STEP, MIN_CELL = 20.0, 0.04  # MIN_STEP and SHARE[0] for a white cell in a pale colour
+MIN_PALE_STEP, MIN_CELL = 20.0, 0.04  # MIN_STEP and SHARE[0] for a white cell, a coloured note
 WHITE = 0.98  # quantile of the picture's pixels that is as light as the cell
 CONVEX = 0.93  # of its convex hull's area: the sheet fills more
 STRAIGHT = 0.87  # of that area: a polygon of few corners fills more; six in an ellipse 0.83
@@ -76,7 +76,7 @@ def find_sheet(grey, solid=False):
     """
     grey = cv2.blur(grey, (3, 3))
     light = cv2.threshold(grey.astype(np.uint8), 0, 1, cv2.THRESH_OTSU)[1]
-    return _inside(grey, light, solid, MIN_STEP, SHARE[0])
+    return _inside(grey, light, light if solid else None, MIN_STEP, SHARE[0])
 
 
 def find_cell(grey):
@@ -90,7 +90,29 @@ def find_cell(grey):
     if white - ground < MIN_PALE_STEP:
         return None
     light = (grey > (ground + white) / 2).astype(np.uint8)
-    return _inside(grey, light, False, MIN_PALE_STEP, MIN_CELL)
+    return _inside(grey, light, None, MIN_PALE_STEP, MIN_CELL)
+
+
+def find_note(picture):
+    """`find_sheet` for a note of another colour than its ground's, be it as light as that.
+
+    Light and shadow leave a colour on one line with black: what is far from the ground's line is
+    the note, but not its shadow. Writing on it is not as the ground, which is seen in a letter.
+
+    Args:
+        picture: (h, w, 3) float32, BGR in [0, 255], the longer side being SHEET_SIDE.
+    """
+    smooth = cv2.blur(picture, (3, 3))
+    ground = np.median(along_edges(smooth), axis=0)
+    line = ground / max(1, np.linalg.norm(ground))
+    beside = cv2.transform(smooth, np.eye(3) - np.outer(line, line))
+    beside = np.sqrt(np.einsum("ijk,ijk->ij", beside, beside))  # a fifth of numpy's norm's time
+    coloured = beside[beside > MIN_PALE_STEP]
+    if len(coloured) < MIN_CELL * beside.size:
+        return None
+    light = (beside > quantile(coloured, 0.5) / 2).astype(np.uint8)
+    unlike = (abs(picture - ground).max(axis=2) > MIN_PALE_STEP).astype(np.uint8)
+    return _inside(beside, light, unlike, MIN_PALE_STEP, MIN_CELL)
 
 
 def _inside(grey, light, solid, least_step, least_share):
@@ -99,7 +121,7 @@ def _inside(grey, light, solid, least_step, least_share):
     Args:
         grey: (h, w) float32 in [0, 255], blurred.
         light: (h, w) uint8, 1 where the sheet may be.
-        solid: as for `find_sheet`.
+        solid: (h, w) uint8, 1 where the sheet or the writing on it may be; None for everywhere.
         least_step, least_share: as MIN_STEP and SHARE[0].
     """
     outlines, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -107,7 +129,7 @@ def _inside(grey, light, solid, least_step, least_share):
     if len(outline) < 3:
         return None
     filled = cv2.drawContours(np.zeros_like(light), [outline], 0, 1, cv2.FILLED)
-    sheet = filled & light if solid else filled
+    sheet = filled if solid is None else filled & solid
     corners = cv2.convexHull(outline)
     hull = cv2.fillConvexPoly(np.zeros_like(light), corners, 1)
     polygon = cv2.approxPolyDP(corners, 0.02 * cv2.arcLength(corners, True), True)

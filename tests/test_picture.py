@@ -275,6 +275,28 @@ def test_a_dark_character_on_a_coloured_note(character, note, share):
     assert difference(image, reference(character)) < 0.15
 
 
+@pytest.mark.parametrize("side", [130, 220])
+@pytest.mark.parametrize("place_of_it", [(150, 100), (270, 190)])
+@pytest.mark.parametrize(
+    ("note", "desk"),
+    [
+        ((230, 200, 140), (145, 150, 155)),
+        ((150, 235, 190), (145, 135, 185)),
+        ((110, 220, 235), (110, 90, 140)),
+    ],
+)
+@pytest.mark.parametrize("character", "5e")
+def test_a_note_on_a_desk_of_another_colour(character, note, desk, place_of_it, side):
+    """It is hardly lighter, or small; it casts a shadow."""
+    ground = place(np.ones((side, side), np.float32), 500, 420, *place_of_it)
+    shadow = 1 - 0.3 * cv2.GaussianBlur(np.roll(ground, 4, (0, 1)), (0, 0), 3)[..., None]
+    page = paint(ground, note, desk) * np.where(ground[..., None] > 0, 1, shadow)
+    glyph = np.pad(draw(character, side // 2), side // 5)
+    coverage = place(glyph, 500, 420, *place_of_it)[..., None]
+    image, notes = convert(photograph(page * (1 - coverage) + 40 * coverage, noise=2))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 @pytest.mark.parametrize("character", ["2", "a", "K"])
 def test_half_transparent_overlaps_are_all_ink(character):
     coverage = 0.5 * place(draw(character, 150), 220, 220)
@@ -1181,10 +1203,12 @@ def test_a_light_d_is_no_sheet(pen, ink, paper):
     assert difference(light, dark) < TOLERANCE
 
 
-def test_a_fat_letter_with_a_hole_is_no_note():
+@pytest.mark.parametrize("ink", [(40, 40, 40), (25, 45, 110), (150, 110, 30)])
+@pytest.mark.parametrize("paper", [235, 115])
+def test_a_fat_letter_with_a_hole_is_no_note(ink, paper):
     coverage = place(np.ones((300, 220), np.float32), 400, 400)
     coverage[140:260, 150:250] = 0
-    image = to_emnist(photograph(paint(coverage)))
+    image = to_emnist(photograph(paint(coverage, ink, (paper,) * 3)))
     assert image[14, 7] > 0.9 and image[14, 14] < 0.1
 
 
