@@ -170,12 +170,20 @@ def _sheet(work):
 
 
 def _on_sheet(work, scale, spotless, sheet):
-    """`_find_ink` on the sheet alone; None where it is blank, or the ink goes on beyond it."""
-    try:
-        ink, mask = _find_ink(_without_desk(work, sheet), scale, spotless, sheet)
-    except NoInk:
-        return None
-    return None if (mask & (sheet == 0)).any() else (ink, mask)
+    """`_find_ink` on the sheet alone; None where it is blank, or the ink goes on beyond it.
+
+    Ink near the sheet's edge is looked at again with more of the edge in `sheet`, which is
+    overwritten.
+    """
+    for _ in range(2):
+        try:
+            ink, mask = _find_ink(_without_desk(work, sheet), scale, spotless, sheet)
+        except NoInk:
+            return None
+        if not (mask & (sheet == 0)).any():
+            return ink, mask
+        sheet[grown(sheet > 0, max(sheet.shape) // SHEET_SIDE)] = 1
+    return None
 
 
 def _without_desk(work, sheet):

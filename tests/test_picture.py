@@ -1130,6 +1130,16 @@ def test_a_sheet_on_a_desk(corners, desk, character):
     assert difference(to_emnist(picture), reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("gap", [10, 14])
+@pytest.mark.parametrize("character", ["5", "e"])
+def test_a_character_near_the_edge_of_a_sheet_on_a_desk(character, gap):
+    ground = place(np.ones((200, 200), np.float32), 500, 500)
+    coverage = place(draw(character, 110), 500, 500, 150 + gap, 200)[..., None]
+    page = paint(ground, (225, 230, 235), (20, 50, 90)) * (1 - coverage) + 70 * coverage
+    image, notes = convert(photograph(page, noise=2))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize("fingers", [1, 3])
 @pytest.mark.parametrize("soft", [4, 7])
