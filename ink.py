@@ -22,7 +22,7 @@ from paper import (
 )
 from pieces import box, grown, label_pieces, of_pieces, touching
 from shadow import without_shadow
-from sheet import SHEET_SIDE, find_canvas, find_cell, find_note, find_sheet
+from sheet import SHEET_SIDE, find_canvas, find_cell, find_note, find_sheet, find_slip
 
 BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
@@ -156,15 +156,15 @@ def _sheet(work):
     """(h, w) uint8: 1 on the sheet of paper; None where the picture does not show its edges."""
     small = resized(work, SHEET_SIDE / max(work.shape))
     inside = find_sheet(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
-    if inside is None:  # a coloured note on something lighter is dark in at least one channel
+    if inside is None:  # a slip on something lighter is darker in at least one channel
         blue, green, red = cv2.split(small)  # numpy's min over three takes six times as long
         least = cv2.min(cv2.min(blue, green), red)
-        inside = find_sheet(255 - least, solid=True)
+        inside = find_slip(255 - least)
         if inside is None:  # a form's white cell in a pale colour
             inside = find_cell(least)
         if inside is None:
             inside = find_note(small)
-    if inside is None:
+    if inside is None or not inside.any():
         return None
     return cv2.resize(inside, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
 

@@ -11,13 +11,16 @@ import cv2
 import numpy as np
 
 from paper import gradient, quantile
-from pieces import along_edges, grown
+from pieces import along_edges, box, grown, label_pieces, of_pieces, touching
 
 SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
 MIN_STEP = 40.0  # grey levels of 255 between the sheet and what it lies on, at least
 SHARP = 0.35  # of that step: an edge of the sheet takes more within two pixels
 SHARE = (0.12, 0.95)  # of the picture's area: the sheet's is between
 MIN_PALE_STEP, MIN_CELL = 20.0, 0.04  # MIN_STEP and SHARE[0] for a white cell, a coloured note
+MIN_SLIP_STEP = 6.0  # MIN_STEP for a slip on something lighter
+SLIP_CUT = 0.3  # of the picture's edges: a pale slip takes less, a page's shaded part more
+SHADOW = 0.3  # of a slip's longer side: the shadow along its edges is longer
 WHITE = 0.98  # quantile of the picture's pixels that is as light as the cell
 CONVEX = 0.93  # of its convex hull's area: the sheet fills more
 STRAIGHT = 0.87  # of that area: a polygon of few corners fills more; six in an ellipse 0.83
@@ -63,20 +66,18 @@ def find_canvas(grey):
     return None if whole else (left, top, right, bottom)
 
 
-def find_sheet(grey, solid=False):
+def find_sheet(grey):
     """Finds a sheet of paper on something darker.
 
     Args:
         grey: (h, w) float32 in [0, 255], the picture's longer side being SHEET_SIDE.
-        solid: True for the negative of a sheet on something lighter: nearly all of the sheet must
-            be light, the writing too, so that a letter with a hole is not taken for one.
 
     Returns:
         (h, w) uint8, 1 well inside the sheet; None where there is none or it fills the picture.
     """
     grey = cv2.blur(grey, (3, 3))
     light = cv2.threshold(grey.astype(np.uint8), 0, 1, cv2.THRESH_OTSU)[1]
-    return _inside(grey, light, light if solid else None, MIN_STEP, SHARE[0])
+    return _inside(grey, light, None, MIN_STEP, SHARE[0])
 
 
 def find_cell(grey):
@@ -113,6 +114,35 @@ def find_note(picture):
     light = (beside > quantile(coloured, 0.5) / 2).astype(np.uint8)
     unlike = (abs(picture - ground).max(axis=2) > MIN_PALE_STEP).astype(np.uint8)
     return _inside(beside, light, unlike, MIN_PALE_STEP, MIN_CELL)
+
+
+def find_slip(grey):
+    """`find_sheet` for the negative of a slip on something lighter, such as a scanner's lid.
+
+    The slip may be hardly darker than that; what is darker still is ink on it, or the shadow along
+    its edges, which is left out.
+    """
+    grey = cv2.blur(grey, (3, 3))
+    ground = quantile(along_edges(grey), 0.5)
+    more = grey[grey > ground + MIN_SLIP_STEP / 2]
+    if len(more) < SHARE[0] * grey.size:  # as a rule: nothing but ink
+        return None
+    slip = quantile(more, 0.5)
+    half = (slip - ground) / 2
+    light = (grey > ground + half).astype(np.uint8)
+    if slip - ground < MIN_STEP and along_edges(light).mean() > SLIP_CUT:
+        return None
+    # Nearly all of it must be light, the ink too, so that a letter with a hole is not taken for it.
+    inside = _inside(np.minimum(grey, slip), light, light, MIN_SLIP_STEP, SHARE[0])
+    if inside is None:
+        return None
+    inside = cv2.dilate(inside, np.ones((3, 3)))  # without the shadow a smaller margin will do
+    band, rim = ((cv2.erode(inside, np.ones([n] * 2)) == 0) & (inside > 0) for n in (5, 3))
+    labels, stats = label_pieces((grey > slip + half) & band)
+    shadow = touching(labels, stats, rim)  # an i's dot at the edge is shorter
+    shadow &= stats[:, 2:4].max(axis=1) > SHADOW * max(box(inside)[2:])
+    shadow[0] = False
+    return inside & ~grown(of_pieces(labels, shadow), 1)
 
 
 def _inside(grey, light, solid, least_step, least_share):

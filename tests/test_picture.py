@@ -297,6 +297,20 @@ def test_a_note_on_a_desk_of_another_colour(character, note, desk, place_of_it, 
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("slip", [210, 225, 240])
+@pytest.mark.parametrize("character", "2ij8")
+def test_the_shadow_along_a_slip_on_a_scanners_glass_is_no_ink(character, slip, side):
+    """The slip hardly darker than the lid around it; the dot of the i is near the slip's edge."""
+    coverage = place(draw(character, 110), 400, 400, top=100)[..., None]
+    ground = place(np.ones((240, 230), np.float32), 400, 400, top=90)
+    shadow = cv2.warpAffine(ground, np.float32([[1, 0, 4 * side], [0, 1, 4]]), (400, 400))
+    lid = 252 - 160 * cv2.GaussianBlur(shadow, (0, 0), 2.5)[..., None]
+    page = np.where(ground[..., None] > 0, slip * (1 - coverage) + 90 * coverage, lid)
+    image, notes = convert(photograph(page * np.ones(3), noise=1.5))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 @pytest.mark.parametrize("character", ["2", "a", "K"])
 def test_half_transparent_overlaps_are_all_ink(character):
     coverage = 0.5 * place(draw(character, 150), 220, 220)
