@@ -187,7 +187,8 @@ def row_at_edge(stats, shape):
     """(n,) bool: similar pieces in a row along an edge: holes, punched or a spiral's, app buttons.
 
     Two or three must be round and far apart; of four or more the shape does not matter. All the
-    rest lies on their inner side and holds something larger, unlike the dots of a dotted letter.
+    rest lies on their inner side and holds something larger, unlike the dots of a dotted letter;
+    beside round ones of one size, as far apart as a punch sets them, it may lie anywhere.
     """
     found = np.zeros(len(stats), bool)
     if len(stats) < 4:  # as a rule
