@@ -15,11 +15,11 @@ import sys
 import threading
 from pathlib import Path
 
-from quiet import heeding_ctrl_c, quiet_libraries, tell
+from quiet import heeding_signals, quiet_libraries, tell
 from weights import chosen_backend, user_path
 
 try:
-    with quiet_libraries(gpu=True), heeding_ctrl_c():
+    with quiet_libraries(gpu=True), heeding_signals():
         import keras
         import tensorflow as tf
 

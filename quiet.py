@@ -1,6 +1,6 @@
 """Keeps what TensorFlow says of the machine off the console; what went wrong comes through.
 
-So does Ctrl-C, which its imports may swallow.
+So does Ctrl-C, or another signal, which libraries may swallow.
 """
 
 import contextlib
@@ -110,28 +110,37 @@ def quiet_libraries(gpu):
 
 
 @contextlib.contextmanager
-def heeding_ctrl_c():
-    """Within it no library swallows Ctrl-C: at its end it is raised once more.
+def heeding_signals():
+    """Within it no library swallows what a signal's handler raises: at its end it is raised again.
 
-    A module of pybind11's makes an ImportError of it, after which Keras does without that module.
+    Of Ctrl-C a module of pybind11's makes an ImportError, after which Keras does without that
+    module, and dm-tree, in TFDS's downloads, an AttributeError.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or not _is_main_thread():
-        yield
-        return
-    pressed = []
+    raised = []
 
-    def note(signal_number, frame):
-        pressed.append(signal_number)
-        raise KeyboardInterrupt
+    def noting(handler):
+        def note(signal_number, frame):
+            try:
+                handler(signal_number, frame)
+            except BaseException as error:
+                raised.append(error)
+                raise
 
-    signal.signal(signal.SIGINT, note)
+        return note
+
+    before = {}
+    if _is_main_thread():
+        handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        before = {number: handler for number, handler in handlers.items() if callable(handler)}
     try:
+        for number, handler in before.items():
+            signal.signal(number, noting(handler))
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if pressed:
-            raise KeyboardInterrupt from None
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if raised:
+            raise raised[0] from None
 
 
 def _is_main_thread():

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quiet import heeding_ctrl_c, quiet_libraries
+from quiet import heeding_signals, quiet_libraries
 
 # <model>/best.weights.h5 of the user's trainings, shipped/*.weights.h5
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
@@ -231,7 +231,7 @@ def start_network(weights, about):
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     gc.disable()
     try:
-        with heeding_ctrl_c():
+        with heeding_signals():
             return load_network(weights, about)
     except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
         if not (chosen := chosen_backend()):

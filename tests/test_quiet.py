@@ -11,7 +11,7 @@ import threading
 import pytest
 from conftest import ROOT
 
-from quiet import heeding_ctrl_c, quiet_libraries, stderr_to, tell
+from quiet import heeding_signals, quiet_libraries, stderr_to, tell
 
 SPEAK = """
 import os, sys
@@ -131,7 +131,7 @@ def test_what_is_said_to_another_stream_within_stays_there():
 def test_ctrl_c_that_a_library_swallows_is_heeded(made_of_it):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(KeyboardInterrupt), heeding_ctrl_c():
+        with pytest.raises(KeyboardInterrupt), heeding_signals():
             try:
                 signal.raise_signal(signal.SIGINT)
             except KeyboardInterrupt:
@@ -142,18 +142,29 @@ def test_ctrl_c_that_a_library_swallows_is_heeded(made_of_it):
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_signal_that_raises_nothing_ends_nothing():
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *told: heard.append(told[0]))
+    try:
+        with heeding_signals():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT]
+
+
 def test_ctrl_c_is_left_to_who_has_it_already():
     """As where `nohup` or a notebook does, and in a thread, which may set no handler."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with heeding_ctrl_c():
+        with heeding_signals():
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
     done = []
 
     def load():
-        with heeding_ctrl_c():
+        with heeding_signals():
             done.append(True)
 
     thread = threading.Thread(target=load)
