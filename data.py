@@ -20,7 +20,6 @@ from google.protobuf.json_format import ParseError
 from tensorflow_datasets.core.download import downloader
 
 from model import CHARACTERS, INPUT_SHAPE
-from quiet import heeding_signals
 from weights import MAX_CLASSES, MAX_NAME, are_class_names
 
 HELD_OUT_PERCENT = 5  # of the training split, for validation, where the data has no such split
@@ -155,7 +154,7 @@ def _prepare(name, data_dir):
     if builder.info.features:  # most say so before anything is downloaded
         _label(name, builder.info)
     try:
-        with _few_retries(), heeding_signals():
+        with _few_retries():
             builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or pip raised
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]

@@ -15,11 +15,15 @@ import sys
 import threading
 from pathlib import Path
 
+IS_PROGRAM = __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+if IS_PROGRAM:  # Ctrl-C during the imports: nothing was begun, nothing is to be said
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from quiet import heeding_signals, quiet_libraries, tell
 from weights import chosen_backend, user_path
 
 try:
-    with quiet_libraries(gpu=True), heeding_signals():
+    with quiet_libraries(gpu=True):
         import keras
         import tensorflow as tf
 
@@ -34,9 +38,6 @@ try:
         import saving
         import weights as weights_file
         from model import INPUT_SHAPE, MODELS
-except KeyboardInterrupt:  # in these seconds nothing was begun
-    tell("Stopped.", stream=sys.stderr)
-    sys.exit(130)
 except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
     if not (chosen := chosen_backend()):
         raise
@@ -147,82 +148,13 @@ def train(
         ValueError: there is no such model.
         saving.Stopped: after Ctrl-C or another signal to stop, the state saved.
     """
-    options = {**locals()}
+    options = argparse.Namespace(**locals())
     if model not in MODELS:
         raise ValueError(f"model {model!r}: there are {', '.join(MODELS)}")
-    weights = weights and Path(weights)
-    folder, logs = Path(checkpoint_dir, model), Path(log_dir, model)
-    with quiet_libraries(gpu=True):
-        machines.join()
-    digest = machines.together(lambda: weights and _checked_digest(weights))
-    options = {name: value for name, value in options.items() if not name.endswith("_dir")}
-    machines.check_options(options | {"weights": digest and digest[:12]})
     with contextlib.ExitStack() as held:
-
-        def look():
-            held.enter_context(resume.open_folder(folder))
-            return None if fresh else resume.read_state(folder)
-
-        state = machines.from_first(look)  # the others may have other disks
-        with quiet_libraries(gpu=True):
-            strategy = devices.strategy()
-        machines.together(lambda: devices.check_batch_size(batch_size, strategy))
-        began = state.settings if state else {}
-        settings = {
-            "model": model,
-            "weights": digest or began.get("weights"),
-            "dataset": dataset,
-            "steps_per_epoch": steps_per_epoch,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "dropout": dropout,
-            "seed": seed,
-            # Precision follows the hardware; a run goes on as it began.
-            "precision": began.get("precision") or machines.from_first(devices.precision),
-            "recipe": [AUGMENTATION, FULL_AUGMENTATION, RECIPE],
-        }
-        if state:  # before the data, which may be long to load
-            machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
-        loaded = machines.first_then_others(lambda: data.load(dataset, data_dir))
-        settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
-        count = len(loaded.characters)
-        if weights and not state:  # before --fresh moves them aside: they may be the old run's
-            given = machines.together(lambda: weights_file.filled_network(weights, model, count))
-
-        def begin():
-            if fresh:
-                held.close()
-                aside = resume.move_aside(folder)
-                if weights and not weights.exists():  # they were the old run's
-                    files, digest = aside.rglob("*.weights.h5"), settings["weights"]
-                    now = next(path for path in files if resume.file_digest(path) == digest)
-                    tell(f"--weights is {now} now: name it so to go on.")
-                held.enter_context(resume.open_folder(folder))
-            return resume.State(
-                settings=settings,
-                description=_description(model, loaded, settings),
-                log_name=report.new_log_name(logs, loaded.name),
-                epochs=epochs,
-            )
-
-        state = state or machines.from_first(begin)
-        machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
-        report.print_start(folder, state, epochs)
-        state.epochs = epochs
-        if machines.is_first() and resume.is_copy(folder, logs / state.log_name, state):
-            tell(f"A copy of {state.place[0]}: its curves stay its own, new ones begin here.")
-            state.log_name, state.log_sizes = report.new_log_name(logs, loaded.name), {}
-        log_folder = logs / state.log_name
-        state.place = resume.place(folder, log_folder)
-        report.print_settings(loaded, settings, epochs, log_folder)
-
-        network = _network(state, count, strategy)
-        with strategy.scope():
-            if weights and not state.arrays:
-                network.set_weights(given.get_weights())
-            kind = saving.Recorder if machines.is_first() else saving.Follower
-            recorder = kind(folder, log_folder, state)
-            recorder.begin(network)
+        with heeding_signals():  # TensorFlow may swallow what their handlers raise
+            network, loaded, recorder, strategy = _set_up(held, options)
+        state, folder = recorder.state, recorder.folder
         try:
             with recorder.catching_signals(), devices.explaining_memory(batch_size, folder):
                 _fit(network, loaded, recorder, epochs, strategy.num_replicas_in_sync)
@@ -235,6 +167,87 @@ def train(
                 stream=sys.stderr,
             )
             return 1
+
+
+def _set_up(held, options):
+    """All that comes before the first step: (network, data.Data, saving.Recorder, strategy).
+
+    The run's folder stays open in `held`, an ExitStack; `options` has the arguments of `train`.
+    """
+    model, epochs = options.model, options.epochs
+    weights = options.weights and Path(options.weights)
+    folder, logs = Path(options.checkpoint_dir, model), Path(options.log_dir, model)
+    with quiet_libraries(gpu=True):
+        machines.join()
+    digest = machines.together(lambda: weights and _checked_digest(weights))
+    same = {name: value for name, value in vars(options).items() if not name.endswith("_dir")}
+    machines.check_options(same | {"weights": digest and digest[:12]})
+
+    def look():
+        held.enter_context(resume.open_folder(folder))
+        return None if options.fresh else resume.read_state(folder)
+
+    state = machines.from_first(look)  # the others may have other disks
+    with quiet_libraries(gpu=True):
+        strategy = devices.strategy()
+    machines.together(lambda: devices.check_batch_size(options.batch_size, strategy))
+    began = state.settings if state else {}
+    settings = {
+        "model": model,
+        "weights": digest or began.get("weights"),
+        "dataset": options.dataset,
+        "steps_per_epoch": options.steps_per_epoch,
+        "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "dropout": options.dropout,
+        "seed": options.seed,
+        # Precision follows the hardware; a run goes on as it began.
+        "precision": began.get("precision") or machines.from_first(devices.precision),
+        "recipe": [AUGMENTATION, FULL_AUGMENTATION, RECIPE],
+    }
+    if state:  # before the data, which may be long to load
+        machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
+    loaded = machines.first_then_others(lambda: data.load(options.dataset, options.data_dir))
+    settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
+    count = len(loaded.characters)
+    if weights and not state:  # before --fresh moves them aside: they may be the old run's
+        given = machines.together(lambda: weights_file.filled_network(weights, model, count))
+
+    def begin():
+        if options.fresh:
+            held.close()
+            aside = resume.move_aside(folder)
+            if weights and not weights.exists():  # they were the old run's
+                files, digest = aside.rglob("*.weights.h5"), settings["weights"]
+                now = next(path for path in files if resume.file_digest(path) == digest)
+                tell(f"--weights is {now} now: name it so to go on.")
+            held.enter_context(resume.open_folder(folder))
+        return resume.State(
+            settings=settings,
+            description=_description(model, loaded, settings),
+            log_name=report.new_log_name(logs, loaded.name),
+            epochs=epochs,
+        )
+
+    state = state or machines.from_first(begin)
+    machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
+    report.print_start(folder, state, epochs)
+    state.epochs = epochs
+    if machines.is_first() and resume.is_copy(folder, logs / state.log_name, state):
+        tell(f"A copy of {state.place[0]}: its curves stay its own, new ones begin here.")
+        state.log_name, state.log_sizes = report.new_log_name(logs, loaded.name), {}
+    log_folder = logs / state.log_name
+    state.place = resume.place(folder, log_folder)
+    report.print_settings(loaded, settings, epochs, log_folder)
+
+    network = _network(state, count, strategy)
+    with strategy.scope():
+        if weights and not state.arrays:
+            network.set_weights(given.get_weights())
+        kind = saving.Recorder if machines.is_first() else saving.Follower
+        recorder = kind(folder, log_folder, state)
+        recorder.begin(network)
+    return network, loaded, recorder, strategy
 
 
 def _checked_digest(weights):
@@ -391,6 +404,8 @@ def _parser():
     return parser
 
 
+if IS_PROGRAM:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if __name__ == "__main__":
     for number in saving.stopping_signals()[1:]:  # Ctrl-C is Python's
         signal.signal(number, _stop)

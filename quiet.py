@@ -114,9 +114,10 @@ def heeding_signals():
     """Within it no library swallows what a signal's handler raises: at its end it is raised again.
 
     Of Ctrl-C a module of pybind11's makes an ImportError, after which Keras does without that
-    module, and dm-tree, in TFDS's downloads, an AttributeError.
+    module, and dm-tree, in TFDS's downloads, an AttributeError. Python drops it, with a traceback,
+    where TensorFlow takes down its functions.
     """
-    raised = []
+    raised, before, dropped = [], {}, sys.unraisablehook
 
     def noting(handler):
         def note(signal_number, frame):
@@ -128,10 +129,10 @@ def heeding_signals():
 
         return note
 
-    before = {}
     if _is_main_thread():
         handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
         before = {number: handler for number, handler in handlers.items() if callable(handler)}
+    sys.unraisablehook = lambda told: told.exc_value in raised or dropped(told)
     try:
         for number, handler in before.items():
             signal.signal(number, noting(handler))
@@ -139,6 +140,7 @@ def heeding_signals():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = dropped
         if raised:
             raise raised[0] from None
 

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -303,30 +302,6 @@ def test_a_download_that_does_not_begin_is_given_up_before_the_user_gives_up(
     logging.getLogger("urllib3.connectionpool").warning("Retrying (Retry(total=0))")
     assert "Retry" not in "".join([*capfd.readouterr(), caplog.text])
     assert data.downloader.MAX_RETRIES > 2  # as before
-
-
-def test_a_signal_that_tfds_makes_a_failure_of_is_no_failed_download(
-    emnist_builder, tmp_path, monkeypatch
-):
-    """As dm-tree does of one in the first moment of a download."""
-
-    def stop(signal_number, frame):
-        raise KeyboardInterrupt(signal_number)
-
-    def split_generators(builder, dl_manager):
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except KeyboardInterrupt:
-            raise AttributeError("'Promise' object has no attribute 'keys'") from None
-
-    monkeypatch.setattr(emnist_builder, "_split_generators", split_generators)
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        with pytest.raises(KeyboardInterrupt, match=str(int(signal.SIGTERM))):
-            data.load("emnist", tmp_path)
-        assert signal.getsignal(signal.SIGTERM) is stop
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_failed_download_of_another_set_says_what_to_do(tmp_path):

@@ -443,16 +443,57 @@ def test_a_run_that_was_moved_is_no_copy(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what is loaded")
-def test_ctrl_c_while_tensorflow_is_loaded_is_one_line(tmp_path):
+@pytest.mark.parametrize("library", ["numpy", "tensorflow"])
+def test_ctrl_c_while_libraries_are_loaded_just_ends_it(library, tmp_path):
     run = subprocess.Popen(command(checkpoint_dir=tmp_path), stderr=subprocess.PIPE, text=True)
-    while f"{os.sep}tensorflow{os.sep}" not in Path(f"/proc/{run.pid}/maps").read_text():
+    while f"{os.sep}{library}{os.sep}" not in Path(f"/proc/{run.pid}/maps").read_text():
         assert run.poll() is None
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     errors = run.communicate()[1]
-    assert errors.splitlines()[-1] == "Stopped." and "Traceback" not in errors
-    assert run.returncode == 130
+    assert "Traceback" not in errors and "Stopped" not in errors
+    assert run.returncode == -signal.SIGINT
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("way", ["an AttributeError is made of it", "garbage swallows it"])
+def test_a_signal_that_a_library_swallows_before_the_training_stops_it(
+    way, number, emnist_dir, emnist_builder, tmp_path, monkeypatch, capsys
+):
+    """As dm-tree does in TFDS's downloads, and TensorFlow's functions where they are taken down."""
+
+    class Garbage:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    def split_generators(builder, dl_manager):
+        with contextlib.suppress(KeyboardInterrupt, saving.Stopped):
+            signal.raise_signal(number)
+        raise AttributeError("'Promise' object has no attribute 'keys'")
+
+    def network(*args, build=mytrain._network):
+        Garbage()
+        return build(*args)
+
+    data_dir = emnist_dir
+    if way == "garbage swallows it":
+        monkeypatch.setattr(mytrain, "_network", network)
+    else:
+        data_dir = tmp_path / "data"
+        monkeypatch.setattr(emnist_builder, "_split_generators", split_generators)
+    handler = signal.default_int_handler if number == signal.SIGINT else mytrain._stop
+    before = signal.signal(number, handler)
+    try:
+        with pytest.raises((KeyboardInterrupt, saving.Stopped)):
+            mytrain.train(**settings(data_dir, tmp_path, **BRIEF))
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+    states = [json.loads(path.read_text()) for path in run_folder(tmp_path).glob("state-*.json")]
+    assert all(state["epoch"] == state["step"] == 0 for state in states)
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err and "epoch 1" not in told.out
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
