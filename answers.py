@@ -75,7 +75,7 @@ class Answers:
 
     def __init__(self, pictures_folder):
         self.folder = Path(pictures_folder, FOLDER)
-        self.folder.mkdir(exist_ok=True)
+        make_folder(self.folder)
         self.taken = collections.Counter()  # `_folded` names
         self.ours = collections.defaultdict(list)  # picture's name -> names of our answers to it
         for path in self.folder.iterdir():
@@ -223,13 +223,22 @@ def csv_table(entries):
 
 def save_drawing(folder, picture):
     """Saves a drawing of --draw as the next free drawing_<number>.png; returns its path."""
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     content = png(picture)
     for number in itertools.count(1):
         path = folder / f"drawing_{number}.png"
         with contextlib.suppress(FileExistsError):
             write_new(path, content)
             return path
+
+
+def make_folder(path):
+    """Makes a folder where there is none yet."""
+    try:
+        path.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        told = "a file of this name is in the way"
+        raise FileExistsError(error.errno, told, str(path)) from None
 
 
 def write_new(path, content):
@@ -257,8 +266,10 @@ def check_output(path, endings):
         # "+": not replaceable where open elsewhere, on Windows, or another's.
         with open(path, "r+b") as file:
             head = ",".join(COLUMNS).encode()
-            if file.read(len(head)) not in (b"", head) and not is_overview(target):
+            if file.readline().rstrip() not in (b"", head) and not is_overview(target):
                 raise FileExistsError(None, "it is there already, and no table of an earlier run")
+    if not _stream(path) and not target.parent.is_dir():
+        raise FileNotFoundError(None, f"there is no folder {os.path.dirname(path)}")
     write_whole(path, None)
 
 

@@ -1,6 +1,6 @@
 """The data: a TensorFlow Datasets name in, all its images out, upright, in memory.
 
-A set of 28x28 images is small as a rule: EMNIST ByClass is 547 MB of bytes, QuickDraw, much the
+A set of 28x28 images is small as a rule: EMNIST ByClass is 638 MB of bytes, QuickDraw, much the
 largest, 40 GB. batching.py makes batches of them.
 """
 
@@ -20,6 +20,7 @@ from google.protobuf.json_format import ParseError
 from tensorflow_datasets.core.download import downloader
 
 from model import CHARACTERS, INPUT_SHAPE
+from quiet import reason
 from weights import MAX_CLASSES, MAX_NAME, are_class_names
 
 HELD_OUT_PERCENT = 5  # of the training split, for validation, where the data has no such split
@@ -157,10 +158,10 @@ def _prepare(name, data_dir):
         with _few_retries():
             builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or pip raised
-        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        told = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise DataError(
             f"{name} could not be downloaded and prepared in {data_dir}.\n"
-            f"  What failed: {reason}\n" + _by_hand(builder.name, data_dir)
+            f"  What failed: {told}\n" + _by_hand(builder.name, data_dir)
         ) from error
     return builder.info
 
@@ -261,7 +262,7 @@ def _read(info, split):
         if re.search("incompatible shape|Shapes of all inputs must match", str(error)):
             told = f"split {split} has images of another size than 28x28: make it again"
             raise DataError(f"{info.full_name}: {told}") from error
-        told = f"{damaged}: {str(error).strip().splitlines()[0]}"
+        told = f"{damaged}: {reason(error)}"
         raise DataError(_not_read(info.full_name, told, info.data_dir, error)) from error
     if end != count:
         told = f"{damaged}: {end} of {count} images"

@@ -266,7 +266,7 @@ def save_png(path, picture):
     path, data = Path(path), answers.png(picture)
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        answers.make_folder(path.parent)
         free = next(name for name in itertools.chain([path], numbered) if not name.exists())
         answers.write_new(free, answers.as_overview(data, free))
         return f"saved as {free}"

@@ -29,6 +29,12 @@ def tell(text, end="\n", stream=None):
             os.dup2(nowhere.fileno(), stream.fileno())
 
 
+def reason(error):
+    """What went wrong, without what TensorFlow says of its operation and the file."""
+    told = getattr(error, "strerror", None) or str(error)  # Python's; TensorFlow's
+    return told.strip().splitlines()[0].split(" [Op:")[0].split("}} ")[-1].split("; ")[-1]
+
+
 @contextlib.contextmanager
 def stderr_to(file):
     """Sends file 2, to which libraries write past sys.stderr, to an open file.

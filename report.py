@@ -24,7 +24,7 @@ import batching
 import charts
 import devices
 import scores
-from quiet import tell
+from quiet import reason, tell
 from weights import counted
 
 EVERY = 100  # steps between two points of the curves by step
@@ -47,7 +47,7 @@ def _guarded(hook):
             hook(self, *args, **kwargs)
         except UNWRITABLE as error:
             self.broken = True
-            why = _reason(error)
+            why = reason(error)
             tell(f"\n{self.log_dir}: no more curves are written: {why}; training goes on")
 
     return guarded
@@ -56,12 +56,6 @@ def _guarded(hook):
 def _make(folder):
     """Makes the log folder: where that fails, TensorFlow would log it besides raising it."""
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def _reason(error):
-    """What went wrong, without what TensorFlow says of its operation and the file."""
-    told = getattr(error, "strerror", None) or str(error)  # Python's; TensorFlow's
-    return told.splitlines()[0].split(" [Op:")[0].split("}} ")[-1].split("; ")[-1]
 
 
 class TensorBoard(keras.callbacks.TensorBoard):
@@ -222,7 +216,7 @@ def write_test(log_folder, epoch, figures, counts, characters):
             for name, value in figures.items():
                 tf.summary.scalar(f"final/{name.replace(' ', '_')}", value, step=epoch)
     except UNWRITABLE as error:
-        tell(f"{log_folder}: the final figures were not written: {_reason(error)}")
+        tell(f"{log_folder}: the final figures were not written: {reason(error)}")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 A run's folder, checkpoints/<model>/, holds
     best.weights.h5 + best.json        the best weights so far and what their outputs mean
-    state-<step>.npz + .json           where training stands; the newest and the one before it
+    state-<position>.npz + .json       where training stands; the newest and the one before it
     lock                               held by the process that trains here
 
 The rules:
@@ -91,7 +91,10 @@ def open_folder(folder):
 
 
 def move_aside(folder):
-    """Renames a run's folder, where it holds anything; it must not be open. Returns the new one."""
+    """Renames a run's folder, which must not be open; returns the new one.
+
+    One that holds nothing but a lock stays: None.
+    """
     if not any(folder.glob("*.*")):
         return None
     old = folder.with_name(f"{folder.name}-until-{datetime.now():%Y-%m-%d_%H-%M-%S}")

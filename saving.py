@@ -220,6 +220,9 @@ class Recorder(keras.callbacks.Callback):
 
         Args:
             describe: whether what best.json says has changed: by scoring, which is no training.
+
+        Raises:
+            NotFinite: the state holds what is no number.
         """
         now = time.monotonic()
         if not describe:

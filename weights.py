@@ -8,6 +8,7 @@ before anything is loaded, only plain arrays are, and whatever is wrong is a Wei
 line. Keras is imported when a network is built, not before.
 """
 
+import argparse
 import contextlib
 import gc
 import hashlib
@@ -311,6 +312,8 @@ def counted(number, what):
 
 def user_path(text):
     """A path that the user typed; the shell leaves the ~ in `--option=~/x` to the program."""
+    if not text:  # of a variable that is not set: Path would make the working directory of it
+        raise argparse.ArgumentTypeError("the name is missing")
     return Path(os.path.expanduser(text))
 
 

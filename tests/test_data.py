@@ -347,6 +347,7 @@ def test_damaged_data_is_named(emnist_dir, tmp_path):
     with pytest.raises(data.DataError, match="damaged, split train") as failure:
         data.load("emnist", copy)
     assert str(record.parent) in str(failure.value)
+    assert re.search(r"\]: corrupted record at \d+(\n|$)", str(failure.value))
 
 
 @pytest.mark.parametrize("kept", [0, 100])

@@ -704,10 +704,29 @@ def test_pictures_of_the_user_s_are_no_place_for_outputs(run, tmp_path):
         assert (tmp_path / "a.PNG").read_bytes() == before
 
 
+def test_a_folder_that_is_not_there_is_named(run, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    for option, name in (("--csv", "o.csv"), ("--sheet", "o.png")):
+        code, out, err = run("x.png", option, f"missing/{name}")
+        assert code == 2 and "read," not in "".join(out)
+        assert err == [f"missing/{name}: cannot be written: there is no folder missing"]
+
+
+def test_a_file_called_predictions_stays_and_is_told(run, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    (tmp_path / "predictions").write_text("the user's")
+    code, out, err = run("x.png")
+    assert code == 1 and out[-1].startswith("1 read")
+    (line,) = err
+    assert line.endswith("predictions: answers are not saved: a file of this name is in the way")
+    assert (tmp_path / "predictions").read_text() == "the user's"
+
+
 def test_a_file_of_the_user_s_is_no_place_for_a_csv(run, tmp_path):
     write_picture(tmp_path / "x.png", "L")
     labels = tmp_path / "labels.csv"
-    for theirs in ("file,character\nx.png,L\n", "notes\n"):
+    corrected = ",".join(answers.COLUMNS) + ",right\nx.png,L,0.9,,,,l\n"
+    for theirs in ("file,character\nx.png,L\n", "notes\n", corrected):
         labels.write_text(theirs)
         code, _, err = run("x.png", "--csv", "labels.csv")
         assert code == 2 and labels.read_text() == theirs

@@ -1178,6 +1178,8 @@ BAD_OPTIONS = [
     ("--learning_rate", "nan"),
     ("--dropout", "1"),
     ("--seed", "1.5"),
+    ("--data_dir", ""),
+    ("--log_dir", ""),
 ]
 
 
