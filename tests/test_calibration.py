@@ -66,6 +66,12 @@ def test_the_calibration_error_by_hand():
     assert calibration.calibration_error(confidences, right) == pytest.approx(0.5)
 
 
+def test_the_calibration_error_has_fifteen_bins():
+    # 0.61 and 0.69 are in two of fifteen, 0.39 and 0.69 apart; of ten bins in one, 0.15 apart.
+    error = calibration.calibration_error(np.array([0.61, 0.69]), np.array([True, False]))
+    assert error == pytest.approx((0.39 + 0.69) / 2)
+
+
 def test_the_log_likelihood_is_that_of_the_labels():
     probabilities = np.array([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]])
     labels = np.array([0, 1])
