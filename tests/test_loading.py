@@ -51,8 +51,8 @@ def content(entries):
     ]
 
 
-@pytest.mark.parametrize("ending", [".apng", ".j2k", ".JPG"])
-def test_pictures_of_rare_endings_that_opencv_reads_are_found_in_a_folder(ending, tmp_path):
+@pytest.mark.parametrize("ending", [".apng", ".j2k", ".JPG", ".jpeg", ".tif", ".webp"])
+def test_pictures_of_common_and_rare_endings_are_found_in_a_folder(ending, tmp_path):
     file = tmp_path / f"x{ending}"
     file.touch()
     (entry,) = loading.list_pictures([str(tmp_path)])
@@ -70,6 +70,14 @@ def test_a_folder_that_cannot_be_looked_into_is_named(folder, monkeypatch):
     assert told == [(str(folder), "Permission denied"), (file, None)]
     with loading.converted(entries) as batches:
         assert [entry.error for entry in next(batches)] == ["Permission denied", None]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks before it makes links")
+def test_a_linked_folder_s_pictures_are_the_same_pictures(folder, tmp_path_factory):
+    link = tmp_path_factory.mktemp("other") / "link"
+    link.symlink_to(folder)
+    entries = loading.list_pictures([str(link), str(folder), str(link / "0.png")])
+    assert len(entries) == 31 and {os.path.dirname(entry.file) for entry in entries} == {str(link)}
 
 
 def test_names_sort_by_their_numbers_and_other_scripts_digits_are_letters():
@@ -193,13 +201,32 @@ PAGE = np.full((40, 40, 3), 250, np.uint8)
 PAGE[8:32, 10:16] = 40, 60, 0
 
 
-@pytest.mark.parametrize("ending", [".tif", ".gif", ".png", ".webp"])
+AVIF = pytest.param(
+    ".avif", marks=pytest.mark.skipif(not cv2.haveImageWriter("x.avif"), reason="has no AVIF")
+)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".gif", ".png", ".webp", AVIF])
 def test_of_several_pages_or_frames_it_is_said_that_one_is_read(ending, tmp_path):
     one, more = Image.fromarray(PAGE), [Image.fromarray(PAGE[:, ::-1])] * 2
     for file, pages, notes in (("one", [], []), ("x", more, ["one page or frame of several"])):
         file = str(tmp_path / f"{file}{ending}")
         one.save(file, save_all=bool(pages), append_images=pages)
         assert loading.look(file)[2] == notes
+
+
+def test_all_that_is_to_be_known_of_a_picture_is_said(tmp_path):
+    page = Image.fromarray(np.hstack([PAGE, PAGE]))
+    page.save(tmp_path / "x.tif", save_all=True, append_images=[page])
+    notes = loading.look(str(tmp_path / "x.tif"))[2]
+    assert notes == ["several characters?", "one page or frame of several"]
+
+
+def test_of_several_pages_in_the_other_order_of_bytes_it_is_said_that_one_is_read(tmp_path):
+    pages = [Image.fromarray((p[..., 0].astype(np.uint16) * 257).astype(">u2")) for p in [PAGE] * 2]
+    pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
+    assert (tmp_path / "x.tif").read_bytes().startswith(b"MM")
+    assert loading.look(str(tmp_path / "x.tif"))[2] == ["one page or frame of several"]
 
 
 @pytest.mark.parametrize("smaller", [1, 0])  # TIFF's NewSubfileType
