@@ -18,7 +18,7 @@ import pytest
 
 import pad as pad_window
 from pad import Pad
-from panel import picture_box
+from panel import draw_panel, picture_box
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -151,13 +151,24 @@ def test_left_draws_and_right_erases_what_begins_on_the_pad_and_may_leave_it():
     assert ink(pad) == 0
 
 
-def feet_of(monkeypatch, keys, save):
+def test_a_button_that_was_let_go_outside_the_window_draws_no_more():
+    pad = Pad((100, 100))
+    for event, x, flags in (
+        (cv2.EVENT_LBUTTONDOWN, 30, cv2.EVENT_FLAG_LBUTTON),
+        (cv2.EVENT_MOUSEMOVE, 60, 0),  # back in it, without the button
+        (cv2.EVENT_MOUSEMOVE, 90, 0),
+    ):
+        pad_window._on_mouse(pad, (0, 0), event, x, 50, flags, None)
+    assert [points for points, _, _ in pad.strokes] == [[(30, 50)]]
+
+
+def feet_of(monkeypatch, keys, save, dots=True):
     """What the pad's foot says one after the other, where a dot is drawn just before each s."""
     keys, hear, feet = iter(keys), [], []
 
     def read_key(wait_ms):
         key = next(keys)
-        if key == "s":
+        if key == "s" and dots:
             for event in (cv2.EVENT_LBUTTONDOWN, cv2.EVENT_LBUTTONUP):
                 hear[0](event, 200, 200, 0, None)
         return key
@@ -195,6 +206,11 @@ def test_a_drawing_that_cannot_be_saved_is_told_and_the_pad_goes_on(monkeypatch)
     assert before == after == pad_window.KEYS
 
 
+def test_of_an_empty_pad_nothing_is_saved_and_that_is_told(monkeypatch):
+    feet = feet_of(monkeypatch, "sq", None, dots=False)
+    assert [note for note, _ in feet] == [pad_window.KEYS, "nothing drawn, nothing saved"]
+
+
 def test_the_foot_tells_the_tool_and_its_width(monkeypatch):
     tools = [tool for _, tool in feet_of(monkeypatch, "+x--e-q", None)]
     assert tools == ["pen 16", "pen 20", "pen 16", "pen 12", "eraser 24", "eraser 16"]
@@ -207,6 +223,14 @@ def test_where_the_reading_will_be_is_said_until_there_is_one(monkeypatch):
         assert not words
         pad_window._draw_pad(drawing, None, readings, False, "", False, 16)
     assert words == ["its reading appears here"]
+
+
+def test_the_pad_shows_what_the_network_saw_and_its_doubt():
+    drawing, readings = np.full((364, 424, 3), 200, np.uint8), [("L", 0.4)]
+    image = np.eye(28, dtype=np.float32)
+    shown = pad_window._draw_pad(drawing, image, readings, True, "", False, 16)
+    panel = draw_panel(drawing, image, readings, "draw one character", unsure=True)
+    np.testing.assert_array_equal(shown[: len(panel)], panel)
 
 
 # ------------------------------------------------------------------------------------ the window
