@@ -100,6 +100,15 @@ def test_unsure_is_marked():
     assert count(sure) == 0 and count(unsure) > 1000
 
 
+def test_the_panel_says_what_was_read_and_how_sure_it_is(monkeypatch):
+    words = []
+    monkeypatch.setattr(panel, "put_text", lambda _, text, *place, **options: words.append(text))
+    panel.draw_panel(picture(), IMAGE, READINGS, "x.png", unsure=True)
+    answer = ["g", "unsure", "small letter"]
+    bars = ["g", "75.0 %", "9", "20.0 %", "q", "5.0 %"]
+    assert words == ["x.png", "the network saw", *answer, *bars]
+
+
 def test_all_62_characters_look_different():
     characters = [*map(chr, [*range(48, 58), *range(65, 91), *range(97, 123)])]
     drawn = {panel.draw_panel(picture(), None, [(c, 1.0)]).tobytes() for c in characters}
@@ -165,6 +174,13 @@ def test_the_sheet_says_how_sure_each_answer_is_or_that_there_is_none(monkeypatc
     assert words == [*sure, "-", "not read", "c.png", "g", "75.0 %, unsure", "b.png"]
 
 
+def test_the_sheet_shows_each_picture_and_what_the_network_saw_of_it():
+    sheet = panel.contact_sheet([(picture(), IMAGE, READINGS, "x.png", False)])
+    seen = panel.grey_to_bgr(IMAGE).repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(sheet[144:200, 178:234], seen)
+    assert (sheet[80, 120] == (10, 120, 230)).all()
+
+
 def test_the_sheet_tells_a_folder_s_long_names_apart():
     names = [f"scans/IMG_20260101_10{minute}30.jpg" for minute in (10, 11, 21)]
     first, *others = [
@@ -207,6 +223,25 @@ def test_save_png_never_writes_over_a_file(tmp_path):
     assert path.read_bytes() == first
     told = panel.save_png(path / "below a file.png", picture())
     assert told.startswith("not saved: ") and "[Errno" not in told
+
+
+def test_the_foot_tells_the_keys_then_what_was_saved_and_which_panel_it_is(monkeypatch, tmp_path):
+    keys, feet = iter("ss q"), []
+    monkeypatch.setattr(panel, "read_key", lambda wait_ms: next(keys))
+    monkeypatch.setattr(panel, "display", lambda *_: None)
+    monkeypatch.setattr(panel, "with_foot", lambda _, *words: feet.append(words))
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    panel.show(lambda index: picture(), 2, lambda index: tmp_path / "x.png")
+    saved = [f"saved as {tmp_path / name}" for name in ("x.png", "x-2.png")]
+    told = [panel.SHOW_KEYS, *saved]
+    assert feet == [*((words, "1/2") for words in told), (panel.SHOW_KEYS, "2/2")]
+
+
+def test_the_foot_is_below_the_panel_its_words_at_either_end():
+    shown = panel.with_foot(picture(400, 50), "left", "right")
+    assert (shown[:50] == (10, 120, 230)).all() and shown.shape == (50 + panel.FOOT, 400, 3)
+    inked = (shown[50:] != panel.TRACK).any(axis=(0, 2))
+    assert [part.any() for part in np.split(inked, [24, 100, 300, 377])] == [0, 1, 0, 1, 0]
 
 
 # ----------------------------------------------------------------------------- the real windows
@@ -324,10 +359,19 @@ def test_opencv_without_windows_has_no_display(monkeypatch):
         ("linux", 0x10000 | 0xFFE1, ""),  # Shift alone
         ("linux", 0xFF51, "back"),  # the left arrow
         ("linux", 27, "q"),
+        ("linux", 0xFF1B, "q"),
+        ("linux", 0xFF53, "next"),  # the right arrow
+        ("linux", 0xFFAB, "+"),  # of the digits' block
+        ("linux", 0xFFAD, "-"),
+        ("linux", ord("="), "+"),  # where + needs Shift
+        ("linux", ord("_"), "-"),
         ("linux", 0xE9, "other"),
         ("win32", 0x250000, "back"),
         ("win32", ord("Q"), "q"),
+        ("win32", 0x270000, "next"),
         ("darwin", 0xF702, "back"),
+        ("darwin", 0xF703, "next"),
+        ("darwin", 127, "back"),
     ],
 )
 def test_keys_have_names_or_are_small_letters(monkeypatch, platform, code, key):
