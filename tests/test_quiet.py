@@ -181,6 +181,22 @@ def test_remarks_are_kept_back_and_problems_are_not(kind):
     assert (NO_START in lines) == (kind == "gpu")
 
 
+def test_remarks_are_kept_back_after_a_picture_was_read_too():
+    code = f"""if True:
+        import os, sys
+        from quiet import quiet_libraries, stderr_to
+        with open(os.devnull, "wb") as sink, stderr_to(sink):
+            pass
+        with quiet_libraries(gpu=True):
+            os.write(2, b"{REMARK}\\n")
+            print("ours", file=sys.stderr)
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert (done.returncode, done.stderr) == (0, "ours\n")
+
+
 def test_what_is_said_within_while_another_thread_keeps_stderr_is_told():
     code = """if True:
         import os, sys
