@@ -81,6 +81,30 @@ def test_a_class_that_is_called_a_stroke_has_its_figures_in_their_columns(tmp_pa
     assert cells == [["|", *ones, "3"], ["a|b", *ones, "1"]]
 
 
+def test_the_table_by_class_has_each_figure_in_its_column(tmp_path, monkeypatch):
+    """Of the classes that occur: x does not."""
+    import report  # here: it takes TensorFlow, seconds
+
+    written, images = {}, []
+    monkeypatch.setattr(report, "_image", lambda tag, image, step: images.append(image))
+    monkeypatch.setattr(
+        report.tf.summary, "text", lambda tag, text, step: written.update({tag: text})
+    )
+    report.write_test(
+        tmp_path, 1, {"top 1": 0.6}, scores.confusion(PROBABILITIES, LABELS), CHARACTERS
+    )
+    assert written["by_class"].splitlines() == [
+        "| character | precision | recall | F1 | support |",
+        "|---|---|---|---|---|",
+        "| 0 | 1.000 | 0.500 | 0.667 | 2 |",
+        "| O | 0.500 | 0.500 | 0.500 | 2 |",
+        "| o | 0.500 | 1.000 | 0.667 | 1 |",
+    ]
+    counts = scores.confusion(PROBABILITIES, LABELS)
+    np.testing.assert_array_equal(images, [charts.confusion_matrix(counts, CHARACTERS)])
+    assert written["final"].splitlines()[2:] == ["| top 1 | 0.6000 |"]
+
+
 def test_the_surest_errors_come_first():
     assert scores.surest_errors(PROBABILITIES, LABELS, 24).tolist() == [2, 1]
     assert scores.surest_errors(PROBABILITIES, LABELS, 1).tolist() == [2]
@@ -105,6 +129,25 @@ def test_the_confusion_matrix_shows_what_is_confused():
     assert red > blue, "yellow, as RGB"
     edges = [picture[charts.MARGIN + cell * k, charts.MARGIN + 1] for k in (1, 2, 3)]
     assert [bool((edge == 255).all()) for edge in edges] == [True, True, False]  # 0|O|o x
+
+
+def test_the_confusion_matrix_shows_the_square_root_of_each_share():
+    picture = charts.confusion_matrix(np.array([[1, 3], [0, 1]]), "ab")
+    shades = np.uint8([[round(255 * share**0.5) for share in (0.25, 0.75, 0, 1)]])
+    colours = charts.cv2.applyColorMap(shades, charts.cv2.COLORMAP_CIVIDIS)[0, :, ::-1]
+    edges = charts.MARGIN + 100, charts.MARGIN + 434 + 100
+    assert [picture[y, x].tolist() for y in edges for x in edges] == colours.tolist()
+
+
+def test_rows_and_columns_of_a_confusion_matrix_have_their_own_names(monkeypatch):
+    places = []
+    monkeypatch.setattr(charts, "put_text", lambda _, *words, **__: places.append(words[:3]))
+    height, width = charts.confusion_matrix(np.eye(10, dtype=int), "abcdefghij").shape[:2]
+    left = [text for text, x, y in places if x < charts.MARGIN]
+    right = [text for text, x, y in places if x > width - charts.MARGIN]
+    above = [text for text, x, y in places if y < charts.MARGIN]
+    below = [text for text, x, y in places[:-1] if y > height - 2 * charts.MARGIN]
+    assert left == right == above == below == [*"abcdefghij"]
 
 
 @pytest.mark.parametrize(("classes", "cell"), [(2, 434), (62, 14), (1000, 4), (4096, 1)])
