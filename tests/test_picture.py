@@ -1334,6 +1334,8 @@ def test_several_characters_give_a_note_and_one_does_not():
     image, notes = convert(flat(paint(both)))
     assert notes == ["several characters?"]
     assert sides(image)[4] in (21, 22, 23)  # the whole is read
+    small = np.pad(draw("a", 80), ((60, 20), (0, 20)))
+    assert convert(flat(paint(np.hstack([np.pad(draw("K", 120), 20), small]))))[1] == notes
     for character in GLYPHS:
         assert convert(flat(paint(np.pad(draw(character, 120), 20))))[1] == []
 
@@ -1522,6 +1524,12 @@ def test_a_file_that_is_no_picture_gives_one_line(tmp_path, capfd, data, line):
     assert capfd.readouterr() == ("", "")  # neither OpenCV nor libpng adds its own
 
 
+@pytest.mark.parametrize("brand", "heic heix heim heis hevc hevx".split())
+def test_each_brand_of_heic_is_named_so(tmp_path, brand):
+    (tmp_path / "x").write_bytes(b"\0\0\0\x18ftyp" + brand.encode() + bytes(100))
+    assert line_of(tmp_path / "x").startswith("a HEIC picture, ")
+
+
 def test_a_grey_tiff_whose_transparency_opencv_loses_is_named_so(tmp_path):
     ink = Image.merge("LA", [Image.new("L", (90, 90)), Image.fromarray(255 - PAGE[..., 0])])
     ink.save(tmp_path / "x.tif", compression="tiff_lzw")
@@ -1622,6 +1630,7 @@ WHITE = np.full_like(PAGE, 255)
 NAN = PAGE.astype(np.float32) / 255
 NAN[:5, :5] = np.nan
 NAN[5, 5] = np.inf
+BELOW = PAGE.astype(np.float32) / 255 - 0.3
 WILD = PAGE.astype(np.float32)
 WILD[5, 5] = 1e38
 KINDS = {
@@ -1629,6 +1638,7 @@ KINDS = {
     "16 bits": encode(".png", PAGE.astype(np.uint16) * 257),
     "opaque": encode(".png", np.dstack([PAGE, WHITE[..., 0]])),
     "alpha only": encode(".png", np.dstack([WHITE * 0, 255 - GREY])),
+    "alpha only, below a half": encode(".png", np.dstack([WHITE * 0, (255 - GREY) // 5 * 2])),
     "alpha only, white": encode(".png", np.dstack([WHITE, 255 - GREY])),
     "alpha only, inverted": encode(".png", np.dstack([WHITE, GREY])),
     "grey and alpha": png(
@@ -1642,7 +1652,9 @@ KINDS = {
     "jpeg": encode(".jpg", PAGE),
     "webp": encode(".webp", PAGE),
     "bmp": encode(".bmp", PAGE),
+    "bmp with a byte unused": encode(".bmp", np.dstack([PAGE, 0 * GREY])),
     "gif": encode(".gif", PAGE),
+    "float tiff below 0": encode(".tiff", BELOW),
     "float tiff with NaN": encode(".tiff", NAN),
     "float tiff with a wild value": encode(".tiff", WILD),
     "double tiff": encode(".tiff", GREY / 255.0),
@@ -1660,10 +1672,17 @@ def test_every_kind_of_picture_is_read(tmp_path, kind):
     assert difference(to_emnist(picture), to_emnist(PAGE)) < TOLERANCE
 
 
+def test_a_picture_of_no_pixels_is_blank():
+    with pytest.raises(PictureError, match="^blank: no ink found$"):
+        convert(np.zeros((0, 9, 3), np.uint8))
+
+
 def test_whatever_cv2_imread_gives_is_converted():
     grey, alpha = PAGE[..., 0], np.full_like(PAGE[..., 0], 255)
     for read in (grey, grey[..., None], np.dstack([PAGE, alpha]), PAGE.astype(np.uint16) << 8):
         assert (to_emnist(read) == to_emnist(PAGE)).all()
+    grey_and_alpha = np.dstack([0 * grey, 255 - grey])
+    assert difference(to_emnist(grey_and_alpha), to_emnist(PAGE)) < TOLERANCE
 
 
 @pytest.mark.skipif(not cv2.haveImageWriter("x.avif"), reason="this OpenCV has no AVIF")
@@ -1673,6 +1692,7 @@ def test_avif_of_any_depth_is_read(tmp_path, bits):
     deep = dim if bits == 8 else dim.astype(np.uint16) << (bits - 8)
     (tmp_path / "x").write_bytes(encode(".avif", deep, [cv2.IMWRITE_AVIF_DEPTH, bits]))
     assert difference(to_emnist(read_picture(tmp_path / "x")), to_emnist(dim)) < TOLERANCE
+    assert np.abs(read_picture(tmp_path / "x").astype(int) - dim).mean() < 3  # as it is shown
 
 
 def test_an_animation_gives_its_first_frame(tmp_path):
