@@ -139,13 +139,15 @@ def noting(function, calls):
 def whole_run(emnist_dir, tmp_path_factory):
     """The small training, to its end without a stop: its folder, what was trained on and shown."""
     folder = tmp_path_factory.mktemp("whole")
-    trained, shown = [], []
+    trained, shown, confused = [], [], []
     mytrain.MODELS["LeNet"]()  # layers of later networks get higher numbers
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(batching, "training_batches", noting(batching.training_batches, trained))
         patched.setattr(report.charts, "gallery", noting(report.charts.gallery, shown))
+        matrix = noting(report.charts.confusion_matrix, confused)
+        patched.setattr(report.charts, "confusion_matrix", matrix)
         assert mytrain.train(**settings(emnist_dir, folder)) == 0
-    return SimpleNamespace(folder=folder, trained=trained, shown=shown)
+    return SimpleNamespace(folder=folder, trained=trained, shown=shown, confused=confused)
 
 
 @pytest.fixture(scope="module")
@@ -1306,6 +1308,38 @@ def test_where_a_run_goes_on_is_told(epoch, step, epochs, told, capsys):
     assert capsys.readouterr().out.splitlines() == [f"Going on in here after {where}", *more]
 
 
+def test_where_a_run_begins_and_what_it_ends_with_is_told(capsys):
+    state = resume.State({}, {}, "", 3, epoch=3, seconds=100)
+    state.best = {"val_accuracy": 0.87654, "epoch": 2}
+    report.print_start(Path("here"), state, 3)
+    report.print_end(Path("here", "best.weights.h5"), state)
+    assert capsys.readouterr().out.splitlines() == [
+        "Starting in here",
+        "Finished: 3 epochs, 2 min of training.",
+        f"  best weights {Path('here', 'best.weights.h5')}",
+        "  validation accuracy 0.8765, epoch 2",
+    ]
+
+
+@pytest.mark.parametrize("tested", [5, None])
+def test_what_a_run_works_with_is_told(tested, capsys):
+    train, validation, test = (
+        (np.zeros((n or 0, 28, 28, 1), np.uint8), np.zeros(n or 0, int)) for n in (40, 7, tested)
+    )
+    parts = train, validation, tested and test
+    loaded = mytrain.data.Data("emnist/digits/3.1.0", ["0", "", "1"], *parts, "held out")
+    report.print_settings(loaded, SETTINGS | {"precision": "float32"}, 2, Path("logs"))
+    assert capsys.readouterr().out.splitlines() == [
+        "  data       emnist/digits/3.1.0, 2 classes",
+        "             40 images to train on",
+        "             7 to validate on (held out)",
+        f"             {tested or 'none'} to test on, at the end",
+        "  model      LeNet, dropout 0.1, float32",
+        "  training   2 epochs of 40 steps of 32, learning rate 0.003, seed 7",
+        "  logs       logs",
+    ]
+
+
 def test_one_is_no_plural():
     assert [report.counted(number, "step") for number in (0, 1, 2)] == [
         "0 steps",
@@ -1608,6 +1642,21 @@ def test_many_steps_at_once_train_what_single_ones_train(whole, emnist_dir, tmp_
     assert_same_run(tmp_path, whole)
 
 
+def test_pictures_and_speeds_stand_at_their_epochs(whole, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "CHANGING", set())
+    shown = curves(whole)
+    tags = [("validation", "confusion"), ("validation", "surest_errors"), ("train", "augmented")]
+    for tag in [*tags, ("train", "first_layer"), ("train", "epoch_images_per_second")]:
+        assert [step for step, _ in shown[tag]] == [0, 1], tag
+    assert all(speed > 0 for _, speed in shown["train", "epoch_images_per_second"])
+
+
+def test_the_settings_are_told_with_their_values(whole):
+    ((_, text),) = curves(whole)["train", "settings"]
+    for name, value in SETTINGS.items():
+        assert f"| {name} | {value} |\n".encode() in text, name
+
+
 def test_the_surest_errors_are_shown_as_what_they_are(whole_run, emnist_dir):
     images, labels = mytrain.data.load("emnist", emnist_dir).validation
     known = {image.tobytes(): label for image, label in zip(images, labels)}
@@ -1617,6 +1666,13 @@ def test_the_surest_errors_are_shown_as_what_they_are(whole_run, emnist_dir):
         assert [known[image.tobytes()] for image in np.uint8(np.rint(255 * images))] == [*labels]
         assert (labels != answers).all() and (np.diff(confidences) <= 0).all()
     assert len(whole_run.shown[0][0]) == report.SHOWN
+
+
+def test_rows_of_the_confusion_matrices_are_what_the_images_were(whole_run, emnist_dir):
+    loaded = mytrain.data.load("emnist", emnist_dir)
+    parts = [loaded.validation] * SETTINGS["epochs"] + [loaded.test]
+    for (counts, _), (_, labels) in zip(whole_run.confused, parts, strict=True):
+        np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(labels, minlength=62))
 
 
 def test_an_epoch_may_be_steps_taken_at_once(emnist_dir, tmp_path, monkeypatch):
@@ -1654,6 +1710,7 @@ def test_curves_by_step_count_from_the_start_of_the_run(tmp_path, monkeypatch):
     assert board.speed == 4 * 32  # images/s, without the first step, which compiles
     board.on_train_end()
     assert curves(tmp_path)["train", "by_step/loss"] == [(16, 0), (20, 4)]
+    assert curves(tmp_path)["train", "by_step/accuracy"] == [(16, 0.5), (20, 0.5)]
 
 
 def test_runs_that_begin_in_the_same_second_have_logs_of_their_own(tmp_path):
@@ -1770,13 +1827,23 @@ def test_tensorboard_itself_shows_the_curves_and_pictures(whole):
             assert b"conv2d" in graph.read()
         names = {row["name"] for row in ask_for_hparams(address)["hparamInfos"]}
         assert {"model", "dataset", "learning_rate"} <= names
+        (trial,) = ask_for_hparams(address, "session_groups")["sessionGroups"]
+        figures = {value["name"]["tag"]: value["value"] for value in trial["metricValues"]}
+        last = newest_state(whole)[0]
+        assert trial["name"] == run and trial["hparams"]["seed"] == SETTINGS["seed"]
+        expected = last["history"][-1]["val_accuracy"], last["test"]["top 1"]
+        assert (figures["epoch_accuracy"], figures["final/top_1"]) == pytest.approx(expected)
 
 
-def ask_for_hparams(address):
+def ask_for_hparams(address, what="experiment"):
     """What TensorBoard's HParams tab asks for when it opens."""
     headers = {"Content-Type": "application/json"}
+    statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+    asked = {"experimentName": ""}
+    if what == "session_groups":
+        asked |= {"allowedStatuses": statuses, "startIndex": 0, "sliceSize": 9, "colParams": []}
     question = urllib.request.Request(
-        f"{address}data/plugin/hparams/experiment", b'{"experimentName": ""}', headers
+        f"{address}data/plugin/hparams/{what}", json.dumps(asked).encode(), headers
     )
     with urllib.request.urlopen(question) as answer:
         return json.load(answer)
