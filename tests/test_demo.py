@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import gc
 import hashlib
 import io
 import itertools
@@ -216,6 +217,52 @@ def test_unsure_below_the_stated_confidence_and_notes(run, tmp_path, monkeypatch
     assert row["note"] == "unsure, several characters?"
 
 
+def test_one_long_name_does_not_push_the_others_answers_away(run, tmp_path):
+    for name in ("x.png", "y" * 60 + ".png"):
+        write_picture(tmp_path / name, "L")
+    out = run("x.png", "y" * 60 + ".png")[1]
+    assert [line.index("   L  ") for line in out[1:-1]] == [48, 64]
+
+
+def test_a_complaint_comes_behind_the_lines_before_it(tmp_path, monkeypatch):
+    """Where both go to one file, as with `> log 2>&1`."""
+    log = tmp_path / "log"
+    with log.open("a") as out, log.open("a") as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        print("x.png   L")
+        demo.complain("y.png", "no such file")
+    assert log.read_text().splitlines() == ["x.png   L", "y.png: no such file"]
+
+
+def test_a_batch_s_lines_are_seen_before_the_next_is_read(weights, tmp_path, monkeypatch):
+    """By a program that reads them from a pipe, as here from a file."""
+    write_picture(tmp_path / "x.png", "L")
+    log, seen, save = tmp_path / "log", [], answers.save_answers
+
+    def noting(entries, folders):
+        seen.append(log.read_text())
+        return save(entries, folders)
+
+    monkeypatch.setattr(answers, "save_answers", noting)
+    with log.open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        demo.main([str(tmp_path / "x.png"), "--no-window", "--weights", str(weights)])
+    assert "x.png   L " in seen[0]
+
+
+def test_letters_that_the_console_lacks_are_escaped(weights, tmp_path, monkeypatch):
+    path = write_picture(tmp_path / "\u6f22.png", "L")
+    screens = {}
+    for name in ("stdout", "stderr"):
+        screens[name] = io.TextIOWrapper(io.BytesIO(), "ascii")
+        monkeypatch.setattr(sys, name, screens[name])
+    code = demo.main([str(path), "\u5b57.png", "--no-window", "--weights", str(weights)])
+    told = {name: screen.buffer.getvalue() for name, screen in screens.items()}
+    assert code == 1 and rb"\u6f22.png   L " in told["stdout"]
+    assert told["stderr"] == rb"\u5b57.png: no such file" + os.linesep.encode()
+
+
 def test_charset_restricts_and_renormalises(run, tmp_path):
     write_picture(tmp_path / "x.png", "O")
     for charset in ("digits", "upper", "lower", "letters"):
@@ -231,6 +278,16 @@ def test_charset_restricts_and_renormalises(run, tmp_path):
     assert demo.rank(rows, ("O", "0", "1", "a"), "lower") == (("a", 1.0),), "sum 0 is no division"
     sure = np.array([0, 0, 1, 0], np.float32)  # as emnist/letters, whose first output is not used
     assert [character for character, _ in demo.rank(sure, ("", "a", "b", "c"))] == ["b", "a", "c"]
+
+
+def test_the_csv_s_columns_are_what_their_heads_say():
+    of_three = "x.png", (("L", 0.7), ("l", 0.2), ("1", 0.1)), "unsure"
+    of_one = "y.png", (("a", 0.6543214),), "several characters?"
+    assert answers.csv_table([of_three, of_one]).decode().splitlines() == [
+        "file,character,confidence,second,third,note",
+        "x.png,L,0.700000,l,1,unsure",
+        "y.png,a,0.654321,,,several characters?",
+    ]
 
 
 def test_csv_is_utf8_with_paths_as_given(run, tmp_path):
@@ -274,6 +331,13 @@ def test_sheet_holds_all_pictures(run, tmp_path):
         write_picture(tmp_path / "in" / f"{number}.png", "L7O"[number])
     assert run("in", "--sheet", "sheet.png")[0] == 0
     assert cv2.imread(str(tmp_path / "sheet.png")).shape[:2] == (252, 736)  # three cells
+
+
+def test_a_picture_that_cannot_be_read_is_not_on_the_sheet(run, tmp_path):
+    write_picture(tmp_path / "in" / "x.png", "L")
+    (tmp_path / "in" / "bad.png").write_text("no picture")
+    assert run("in", "--sheet", "sheet.png")[0] == 1
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[:2] == (252, 272)  # one cell
 
 
 # ------------------------------------------------------------------------------------ bad input
@@ -668,6 +732,16 @@ def test_a_csv_on_redirected_standard_output_is_appended(weights, tmp_path):
     assert lines[-2].startswith("file,character") and lines[-1].startswith("x.png,")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/stderr"), reason="has no /dev/stderr")
+def test_a_csv_on_redirected_standard_error_is_appended(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("earlier\n")
+    code = "import answers; answers.write_whole('/dev/stderr', b'table\\n')"
+    with log.open("a") as err:
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=err, check=True)
+    assert log.read_text() == "earlier\ntable\n"
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no /dev/full")
 def test_a_sheet_is_written_where_the_csv_cannot_be(run, tmp_path):
     write_picture(tmp_path / "x.png", "L")
@@ -722,6 +796,31 @@ def test_a_file_called_predictions_stays_and_is_told(run, tmp_path):
     assert (tmp_path / "predictions").read_text() == "the user's"
 
 
+def test_an_answer_of_an_earlier_run_is_no_place_for_a_sheet(run, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    assert run("x.png")[0] == 0
+    before = saved(tmp_path)
+    code, _, err = run("x.png", "--sheet", os.path.join("predictions", "L_x.png"))
+    assert code == 2 and err[0].endswith(": it is a picture, and no sheet of an earlier run")
+    assert saved(tmp_path) == before
+
+
+def test_a_folder_is_no_place_for_an_output(run, tmp_path):
+    write_picture(tmp_path / "x.png", "L")
+    (tmp_path / "notes").mkdir()
+    code, _, err = run("x.png", "--csv", "notes")
+    assert (code, err) == (2, ["notes: cannot be written: a folder"])
+
+
+def test_to_try_whether_an_output_can_be_written_changes_nothing(tmp_path):
+    table = tmp_path / "out.csv"
+    table.write_bytes(answers.csv_table([("x.png", (("L", 0.9),), "")]))
+    before = table.read_bytes()
+    for name in ("out.csv", "new.csv"):
+        answers.check_output(str(tmp_path / name), loading.ENDINGS)
+    assert [*tmp_path.iterdir()] == [table] and table.read_bytes() == before
+
+
 def test_a_file_of_the_user_s_is_no_place_for_a_csv(run, tmp_path):
     write_picture(tmp_path / "x.png", "L")
     labels = tmp_path / "labels.csv"
@@ -753,6 +852,15 @@ def test_a_csv_on_standard_output_is_all_that_is_there(weights, tmp_path):
     assert not (tmp_path / "-").exists()
 
 
+def test_letters_that_standard_error_lacks_are_escaped_beside_a_csv_on_standard_output(
+    capfd, monkeypatch
+):
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    with demo.prints_on_stderr():
+        print("\u6f22.png")
+    assert capfd.readouterr().err.splitlines() == [r"\u6f22.png"]
+
+
 def test_a_tilde_is_the_user_s_home_where_the_shell_leaves_it(run, tmp_path, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()
@@ -766,9 +874,10 @@ def test_a_tilde_is_the_user_s_home_where_the_shell_leaves_it(run, tmp_path, mon
 
 def test_csv_and_sheet_in_one_file_are_refused(run, tmp_path, capsys):
     write_picture(tmp_path / "x.png", "L")
-    with pytest.raises(SystemExit):
-        run("x.png", "--csv", "both.png", "--sheet", tmp_path / "both.png")
-    assert "one file cannot be both" in capsys.readouterr().err
+    for sheet in (tmp_path / "both.png", "BOTH.png"):  # many disks take case for nothing
+        with pytest.raises(SystemExit):
+            run("x.png", "--csv", "both.png", "--sheet", sheet)
+        assert "one file cannot be both" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no such permissions")
@@ -801,7 +910,7 @@ def test_own_answers_are_not_read_again(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("character", "safe"),
-    [("../a b/:", "%2E.%2Fa%20b%2F%3A"), (".", "%2E")],  # a hidden file is overlooked
+    [("../a b/:", "%2E.%2Fa%20b%2F%3A"), (".", "%2E"), ("+-", "+-")],  # a hidden file is overlooked
 )
 def test_characters_unsafe_in_names_are_escaped(run, network, tmp_path, character, safe):
     characters = list(model.CHARACTERS)
@@ -911,6 +1020,50 @@ def test_newest_training_is_the_default_then_the_shipped(tmp_path, monkeypatch):
     assert demo.find_weights() == tmp_path / "shipped" / "ResNet.weights.h5"
 
 
+def test_a_description_may_leave_out_what_is_not_needed(run, weights, tmp_path):
+    path = Path(shutil.copy(weights, tmp_path / "best.weights.h5"))
+    optional = ("dataset", "epoch", "val_accuracy", "temperature", "sha256")
+    write_sidecar(path, **dict.fromkeys(optional, ...))
+    write_picture(tmp_path / "x.png", "L")
+    code, out, err = run("x.png", weights=path)
+    assert (code, err) == (0, []) and out[0] == "LeNet, 62 classes (best.weights.h5)"
+
+
+def test_a_long_name_of_the_data_is_cut_in_the_first_line():
+    about = {"model": "LeNet", "dataset": "x" * 100, "characters": ["a", "b"]}
+    told = f"LeNet trained on {'x' * 60}, 2 classes (a.weights.h5)"
+    assert weights_file.describe(Path("a.weights.h5"), about) == told
+
+
+def test_a_gpu_is_left_to_a_training_unless_the_user_names_one(run, tmp_path, monkeypatch):
+    write_picture(tmp_path / "x.png", "L")
+    names = "CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"
+    for theirs in ((None, None), ("0", "cuda")):
+        for name, value in zip(names, theirs):
+            monkeypatch.delenv(name, raising=False)
+            if value:
+                monkeypatch.setenv(name, value)
+        assert run("x.png")[0] == 0
+        chosen = tuple(os.environ[name] for name in names)
+        assert chosen == (theirs if theirs[0] else ("-1", "cpu"))
+
+
+def test_garbage_is_collected_again_once_the_network_is_there(weights):
+    weights_file.start_network(weights, demo.read_sidecar(weights))
+    assert gc.isenabled()
+
+
+def test_a_backend_is_chosen_in_the_user_s_home_too(tmp_path, monkeypatch):
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    for variable in ("KERAS_HOME", "KERAS_BACKEND"):
+        monkeypatch.delenv(variable, raising=False)
+    file = tmp_path / ".keras" / "keras.json"
+    file.parent.mkdir()
+    file.write_text('{"backend": "jaxx"}')
+    assert weights_file.chosen_backend() == f'"backend": "jaxx" in {file}'
+
+
 def refusal(run, path):
     """The one line with which weights are refused."""
     code, out, err = run("x.png", weights=path)
@@ -983,6 +1136,7 @@ def test_bad_sidecars_are_refused_in_one_line(run, weights, tmp_path):
         {"logit_adjustment": [0.0] * 61},
         {"logit_adjustment": [float("inf")] * 62},
         {"val_accuracy": "high"},
+        {"val_accuracy": 87.65},
         {"val_images": 0},
         {"val_images": "many"},
         {"dataset": 5},
@@ -990,6 +1144,10 @@ def test_bad_sidecars_are_refused_in_one_line(run, weights, tmp_path):
         {"sha256": "0" * 64},
     ):
         refusal(run, write_sidecar(path, **changes))
+    told = "made for pictures of [32, 32, 1], not 28x28x1"
+    assert refusal(run, write_sidecar(path, input_shape=[32, 32, 1])).endswith(f": {told}")
+    told = f"of a network 'VGG', which is none of {', '.join(model.MODELS)}"
+    assert refusal(run, write_sidecar(path, model="VGG")).endswith(f": {told}")
     for text in ("", "[]", "{", "[" * 100_000, "\xff", '{"model": ' + "9" * 2_000_000 + "}"):
         path.with_name("best.json").write_text(text, "latin-1")
         refusal(run, path)
@@ -1111,6 +1269,9 @@ def test_bad_usage_exits_with_2(capsys):
     for arguments in (
         ["--charset", "greek"],
         ["--draw", "x.png"],
+        ["--draw", "--csv", "x.csv"],
+        ["--draw", "--sheet", "x.png"],
+        ["--draw", "--no-window"],
         ["--sheet", "x.jpg"],
         ["--csv", ""],
         ["--sheet", ""],
@@ -1369,6 +1530,74 @@ def test_answers_that_are_not_finite_end_the_pad_with_a_line(overflowing, open_w
         time.sleep(0.2)
     code, _, err = window.end()
     assert code == 2 and "not finite" in err and "Traceback" not in err
+
+
+def test_a_window_tells_the_notes_and_the_doubt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "x.png", "L")
+    readings = (("L", 0.4), ("7", 0.3), ("O", 0.3))
+    entry = loading.Entry("x.png", notes=("several characters?",), readings=readings)
+    shown = []
+    monkeypatch.setattr(panel, "has_display", lambda: True)
+    monkeypatch.setattr(panel, "show", lambda panel_at, count, _: shown.append(panel_at(0)))
+    demo.show([entry])
+    image, title = demo.to_emnist(glyph("L")), "x.png   several characters?"
+    expected = panel.draw_panel(glyph("L"), image, readings, title, unsure=True)
+    np.testing.assert_array_equal(shown, [expected])
+
+
+@pytest.mark.skipif(not POSIX, reason="Windows has a limit on whole paths")
+def test_the_panel_of_a_name_as_long_as_can_be_is_saved(tmp_path, monkeypatch):
+    entry = loading.Entry(str(tmp_path / ("x" * 251 + ".png")), readings=(("L", 0.9),))
+    paths = []
+    monkeypatch.setattr(panel, "has_display", lambda: True)
+    monkeypatch.setattr(panel, "show", lambda _, count, save_path: paths.append(save_path(0)))
+    demo.show([entry])
+    for _ in range(2):
+        assert panel.save_png(paths[0], glyph("L")).startswith("saved as ")
+
+
+@pytest.fixture
+def reads(weights, monkeypatch):
+    """Starts the pad without its window: what it is given to read a drawing with."""
+
+    def started(*arguments):
+        given = []
+        monkeypatch.setattr(demo.panel, "has_display", lambda: True)
+        monkeypatch.setattr(demo, "drawing_pad", lambda read, save: given.append(read))
+        assert demo.main(["--draw", "--weights", str(weights), *arguments]) == 0
+        return given[0]
+
+    return started
+
+
+def test_the_pad_keeps_to_the_charset_and_tells_its_doubt(reads, monkeypatch):
+    read = reads("--charset", "digits")
+    image, readings, unsure = read(glyph("7"))
+    assert {character for character, _ in readings} <= demo.CHARSETS["digits"]
+    assert readings[0][0] == "7" and not unsure
+    np.testing.assert_array_equal(image, demo.to_emnist(glyph("7")))
+    monkeypatch.setattr(demo, "UNSURE_BELOW", 1.1)
+    assert read(glyph("7"))[2]
+
+
+def test_a_drawing_in_which_no_ink_is_found_is_not_read(reads):
+    """As what an eraser left."""
+    assert reads()(np.full((364, 424, 3), 254, np.uint8)) == (None, (), False)
+
+
+def test_there_is_no_window_for_what_could_not_be_read(weights, tmp_path, monkeypatch):
+    path, counts = write_picture(tmp_path / "x.png", "L"), []
+    monkeypatch.setattr(panel, "has_display", lambda: True)
+    monkeypatch.setattr(panel, "show", lambda panel_at, count, save_path: counts.append(count))
+    assert demo.main(["none.png", str(path), "--weights", str(weights)]) == 1
+    assert counts == [1]
+
+
+def test_where_nothing_was_read_no_windows_are_missed(weights, monkeypatch, capsys):
+    monkeypatch.setattr(panel, "has_display", lambda: False)
+    assert demo.main(["none.png", "--weights", str(weights)]) == 1
+    assert capsys.readouterr().out.splitlines()[1:] == ["0 read, 0 unsure, 1 not read"]
 
 
 def test_no_display_for_the_pad_is_said(monkeypatch, weights, capsys):
