@@ -21,6 +21,9 @@ WHOLE = 0.7  # of the height of all the ink: a character beside parts of others 
 THICK = 2  # times a character's stroke width: a finger is thicker, its other strokes are not
 OTHER_AREA = 3  # times the rest's area: a piece at the edge that is smaller is an artefact
 THIN = 0.15  # of the picture's width or height: a line from edge to edge takes less of the other
+# A pen on the page: its least length in a character's longer sides and in its own widths, and the
+# least share of its box along it that it fills.
+ROD = (1.5, 4, 0.75)
 SOLID = 0.3  # of its box's area: a dark corner fills more, an L or a C cut out flush less
 
 
@@ -128,7 +131,8 @@ def cut_off(labels, stats):
     They are parts of its neighbours, or of a shadow with a hard edge. Since strokes of one
     character may be as far apart as two characters, the whole one must be larger than any part,
     and about as high as all together. A finger or a pen on the page is farther off, and may be
-    larger. What three edges cut off is one character in pieces, cut out flush.
+    larger; a pen may also be near. What three edges cut off is one character in pieces, cut out
+    flush.
     """
     _, y, _, h, area = stats.T
     cut = cut_by_edges(stats, labels.shape)
@@ -141,11 +145,16 @@ def cut_off(labels, stats):
     high = (y + h)[1:].max() - y[1:].min()
     found = (gaps[0] > APART * side) & (area < area[main]) & (h[main] > WHOLE * high)
     if whole.any() and cut[:, 1:].any(axis=1).sum() < 3:
-        whole_ones = np.flatnonzero(whole)
-        apart = np.min([_gaps(stats, [k])[0].max(axis=0) for k in whole_ones], axis=0)
+        # Not from box to box: a slanting pen's overlaps the character's.
+        off = cv2.distanceTransform((~of_pieces(labels, whole)).view(np.uint8), cv2.DIST_L2, 5)
+        parts = 1 + np.flatnonzero(~whole[1:])
+        apart = np.zeros(len(stats))
+        apart[parts] = [off[labels == k].min() for k in parts]
         far = apart > FAR * side
         dots = over(stats, main) & (stats[:, 2:4].max(axis=1) < ASIDE[1] * side)
         found |= far & (area < OTHER_AREA * area[main]) & ~dots
+        for k in parts[apart[parts] > APART * side]:
+            found[k] |= _is_rod(labels == k, side)
         perhaps = 1 + np.flatnonzero(((apart > APART * side) & ~whole & ~found & ~dots)[1:])
         if len(perhaps):  # seldom: the widths of strokes cost a tenth of a conversion
             width = stroke_width(labels == main)
@@ -154,6 +163,14 @@ def cut_off(labels, stats):
     found &= ~whole & whole.any()
     found[0] = False
     return found
+
+
+def _is_rod(piece, side):
+    """Whether a piece, (h, w) bool, is a pen beside a character whose longer side is `side` px."""
+    places = np.argwhere(piece).astype(np.float32)
+    thick, long = sorted(1 + np.array(cv2.minAreaRect(places)[1]))
+    straight = len(places) > ROD[2] * long * thick
+    return straight and long > max(ROD[0] * side, ROD[1] * thick) and side > 2 * thick
 
 
 def cut_by_edges(stats, shape, within=0):

@@ -1365,6 +1365,24 @@ def test_a_pen_or_a_finger_on_the_page_is_left_out(character, thing):
     assert difference(image, reference(character)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("away", [40, 90])
+@pytest.mark.parametrize("angle", [25, 40, 55])
+def test_a_slanting_pen_is_left_out_though_its_box_overlaps_the_character_s(character, angle, away):
+    """It crosses the page, is hardly thicker than the strokes, and has more ink, or is near."""
+    page = paint(place(draw(character, 200), 520, 560), paper=(225, 225, 225))
+    along = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
+    across = np.array([-along[1], along[0]])  # to the lower left
+    ink = np.argwhere(page.min(axis=2) < 128)[:, ::-1]
+    nearest = (ink @ across).max() + away + 12
+    middle = nearest * across + (np.array([280, 260]) @ along) * along
+    ends = [tuple(map(int, middle + k * 800 * along)) for k in (-1, 1)]
+    cv2.line(page, *ends, (120, 60, 30), 24, cv2.LINE_AA)
+    image, notes = convert(photograph(page, noise=2))
+    assert difference(image, reference(character)) < TOLERANCE
+    assert notes == ["left out what the edge cuts off"]
+
+
 @pytest.mark.parametrize("character", sorted({*GLYPHS} - {*"ij"}))  # their dots are as near
 @pytest.mark.parametrize("thick", [60, 120])
 @pytest.mark.parametrize("edge", ["left", "above", "right", "below"])
