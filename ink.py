@@ -7,6 +7,8 @@ desk around a sheet is left out. character.py decides which of the ink is the ch
 were chosen on glyphs drawn on simulated paper.
 """
 
+import contextlib
+
 import cv2
 import numpy as np
 
@@ -25,6 +27,8 @@ from shadow import without_shadow
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_note, find_sheet, find_slip
 
 BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more
+DOTTED = 0.6  # share of a page's parts, 16 across and down, that have dots in them, at least
+DOTS_BLUR = 1.2, 2.0  # px, standard deviations of the Gaussians that make grey of such dots
 WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sought
 GLYPH_MIN = 64  # px, longer side of a glyph: around a smaller one it is looked again, enlarged
 SPOTLESS = 0.4  # share of the pixels that equal their neighbours and have one level: it has more
@@ -49,13 +53,25 @@ def find_ink(picture):
     Raises:
         NoInk: nothing on it.
     """
-    try:
+    some = picture[::3, ::3]  # all of 64 megapixels would take 400 MB more
+    if ((some < 32) | (some > 223)).mean() < BILEVEL:
         return _find_once(picture)
-    except NoInk:  # unless it is hidden by a scan's or a fax's black dots, which stand for grey
-        some = picture[::3, ::3]  # all of 64 megapixels would take 400 MB more
-        if ((some < 32) | (some > 223)).mean() < BILEVEL:
-            raise
-        return _find_once(cv2.GaussianBlur(picture, (0, 0), 2))
+    # In a scan or a fax black dots may stand for grey, and hide the ink.
+    small, large = DOTS_BLUR
+    with contextlib.suppress(NoInk):
+        dotted = _is_dotted(picture)
+        return _find_once(cv2.GaussianBlur(picture, (0, 0), small) if dotted else picture)
+    return _find_once(cv2.GaussianBlur(picture, (0, 0), large))
+
+
+def _is_dotted(picture):
+    """Whether there are dots all over a picture, where strokes, even of one pixel, are not.
+
+    Black ones or white ones, less than three pixels across.
+    """
+    dark = (cv2.extractChannel(picture, 1) < 128).view(np.uint8)
+    dots = (dark ^ cv2.medianBlur(dark, 3)).astype(np.float32)
+    return (cv2.resize(dots, (16, 16), interpolation=cv2.INTER_AREA) > 0).mean() > DOTTED
 
 
 def _find_once(picture):

@@ -1353,6 +1353,22 @@ def test_what_the_edge_cuts_off_is_left_out_beside_a_whole_character(character):
 
 
 @pytest.mark.parametrize("character", GLYPHS)
+def test_a_fax_in_black_dots_is_seen_as_the_grey_that_they_stand_for(character):
+    """Floyd and Steinberg's dots: of a small character's paper they would make one large piece."""
+    page = paint(place(draw(character, 50, 4), 220, 220), (60, 60, 60), (214, 214, 214))
+    grey = np.pad(page[..., 0].astype(float), [(0, 1), (1, 1)])
+    for y, x in np.ndindex(220, 220):
+        level = 255 * (grey[y, x + 1] > 127)
+        error = grey[y, x + 1] - level
+        grey[y, x + 1] = level
+        grey[y, x + 2] += error * 7 / 16
+        grey[y + 1, x : x + 3] += error * np.array([3, 5, 1]) / 16
+    fax = np.uint8(grey[:-1, 1:-1])
+    image = to_emnist(cv2.cvtColor(fax, cv2.COLOR_GRAY2BGR))
+    assert difference(image, reference(character, 4)) < TOLERANCE_SMALL
+
+
+@pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize("thing", ["pen", "finger"])
 def test_a_pen_or_a_finger_on_the_page_is_left_out(character, thing):
     """Both in from the edge; the pen is longer than the character is high, and has more ink."""
