@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import zlib
 from dataclasses import dataclass
 from json import JSONDecodeError
@@ -155,7 +156,7 @@ def _prepare(name, data_dir):
     if builder.info.features:  # most say so before anything is downloaded
         _label(name, builder.info)
     try:
-        with _few_retries():
+        with _few_retries(), _no_remains(data_dir / "downloads"):
             builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or pip raised
         told = f"{type(error).__name__}: {error}".strip().splitlines()[0]
@@ -178,6 +179,25 @@ def _few_retries():
         yield
     finally:
         downloader.MAX_RETRIES = retries
+
+
+@contextlib.contextmanager
+def _no_remains(downloads):
+    """Within it what fails or is stopped leaves no part of a file, with which TFDS never goes on.
+
+    Of EMNIST that may be half a gigabyte each time, and as much again of what was unpacked.
+    """
+
+    def parts():
+        return {path for name in ("*.tmp.*", "incomplete.*") for path in downloads.rglob(name)}
+
+    before = parts()
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        for part in parts() - before:
+            shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def _by_hand(name, data_dir):

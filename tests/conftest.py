@@ -96,7 +96,7 @@ def newest_state(run_folder):
         return json.loads(path.read_text("utf-8")), [arrays[name] for name in arrays.files]
 
 
-class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
@@ -111,7 +111,7 @@ def archive_url(tmp_path_factory):
     """Address on localhost of the small gzip.zip."""
     folder = tmp_path_factory.mktemp("served")
     write_emnist_archive(folder / "gzip.zip")
-    handler = partial(_QuietHandler, directory=str(folder))
+    handler = partial(QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/gzip.zip"
@@ -125,7 +125,7 @@ def stalling_url(archive_url):
         archive = response.read()
     over = threading.Event()
 
-    class Stalling(_QuietHandler):
+    class Stalling(QuietHandler):
         def do_GET(self):
             self.send_response(200)
             self.send_header("Content-Length", str(len(archive)))

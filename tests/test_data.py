@@ -1,5 +1,7 @@
 """The data: EMNIST through TFDS's real builder, upright; order and augmentation by (seed, step)."""
 
+import hashlib
+import http.server
 import json
 import logging
 import os
@@ -8,14 +10,24 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from conftest import CLASSES, ROOT, TEST_PER_CLASS, TRAIN_PER_CLASS, emnist_examples
+from conftest import (
+    CLASSES,
+    ROOT,
+    TEST_PER_CLASS,
+    TRAIN_PER_CLASS,
+    QuietHandler,
+    emnist_examples,
+)
+from tensorflow_datasets.core.download import checksums
 
 import batching
 import data
@@ -270,8 +282,6 @@ def test_every_configuration_knows_its_characters(config, emnist_builder, tmp_pa
 def test_a_failed_download_says_what_to_do_and_doing_it_works(
     name, emnist_builder, tmp_path, monkeypatch, archive_url
 ):
-    import urllib.request
-
     monkeypatch.setattr(emnist_builder, "URL", archive_url + ".gone")
     with pytest.raises(data.DataError) as failure:
         data.load(name, tmp_path)
@@ -302,6 +312,46 @@ def test_a_download_that_does_not_begin_is_given_up_before_the_user_gives_up(
     logging.getLogger("urllib3.connectionpool").warning("Retrying (Retry(total=0))")
     assert "Retry" not in "".join([*capfd.readouterr(), caplog.text])
     assert data.downloader.MAX_RETRIES > 2  # as before
+
+
+def test_a_download_that_breaks_off_leaves_no_part_of_it(emnist_builder, tmp_path, monkeypatch):
+    """Another's, who downloads there at the same time, is left alone."""
+
+    class BreakingOff(QuietHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            self.wfile.write(bytes(100000))
+
+    others = tmp_path / "downloads" / "emnist" / "gzip.zip.tmp.0123"
+    others.mkdir(parents=True)
+    with http.server.HTTPServer(("127.0.0.1", 0), BreakingOff) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/gzip.zip"
+        monkeypatch.setattr(emnist_builder, "URL", address)
+        with pytest.raises(data.DataError, match="could not be downloaded"):
+            data.load("emnist", tmp_path)
+        server.shutdown()
+    assert [*others.parent.iterdir()] == [others]
+
+
+def test_an_archive_that_cannot_be_unpacked_leaves_no_part_of_it(
+    emnist_builder, archive_url, tmp_path, monkeypatch
+):
+    with urllib.request.urlopen(archive_url) as archive:
+        content = bytearray(archive.read())
+    content[len(content) * 3 // 4] ^= 0xFF  # some of the files before it are sound
+    digest = hashlib.sha256(content).hexdigest()
+    info = checksums.UrlInfo(size=len(content), checksum=digest, filename="gzip.zip")
+    monkeypatch.setitem(emnist_builder.url_infos, archive_url, info)
+    monkeypatch.setattr(emnist_builder, "URL", archive_url)
+    manual = tmp_path / "downloads" / "manual" / "gzip.zip"
+    manual.parent.mkdir(parents=True)
+    manual.write_bytes(content)
+    with pytest.raises(data.DataError, match="What failed: ExtractError"):
+        data.load("emnist", tmp_path)
+    assert manual.exists() and not [*tmp_path.glob("downloads/extracted/*")]
 
 
 def test_a_failed_download_of_another_set_says_what_to_do(tmp_path):

@@ -537,6 +537,7 @@ def test_stopped_while_it_downloads_it_ends_at_once(number, stalling_url, tmp_pa
         told = run.communicate(timeout=20)[1]
     assert run.returncode == 128 + number
     assert told.splitlines()[-1] == "Stopped. Start the same command again to go on."
+    assert not [path for path in tmp_path.glob("data/downloads/*/*") if path.is_dir()]
 
 
 def test_best_weights_that_just_do_not_fit_do_not_crash(whole, emnist_dir, tmp_path):
