@@ -72,6 +72,8 @@ def _is_dotted(picture):
     """
     light = cv2.threshold(cv2.extractChannel(picture, 1), 127, 255, cv2.THRESH_BINARY)[1]
     dots = light ^ cv2.medianBlur(light, 3)
+    if cv2.countNonZero(dots) < dots.size / 64:  # as a rule; and the rest takes 0.3 ms
+        return False
     return (cv2.resize(dots, (16, 16), interpolation=cv2.INTER_AREA) > 0).mean() > DOTTED
 
 
