@@ -262,13 +262,15 @@ def check_output(path, endings):
     target = Path(os.path.realpath(path))
     if target.is_file() and target.suffix.lower() in endings and not is_overview(target):
         raise FileExistsError(None, "it is a picture, and no sheet of an earlier run")
-    if os.path.isfile(path) and not _stream(path):
+    if _stream(path):
+        return
+    if os.path.isfile(path):
         # "+": not replaceable where open elsewhere, on Windows, or another's.
         with open(path, "r+b") as file:
             head = ",".join(COLUMNS).encode()
             if file.readline(200).rstrip() not in (b"", head) and not is_overview(target):
                 raise FileExistsError(None, "it is there already, and no table of an earlier run")
-    if not _stream(path) and not target.parent.is_dir():
+    if not target.parent.is_dir():
         raise FileNotFoundError(None, f"there is no folder {os.path.dirname(path)}")
     write_whole(path, None)
 

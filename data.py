@@ -189,7 +189,8 @@ def _no_remains(downloads):
     """
 
     def parts():
-        return {path for name in ("*.tmp.*", "incomplete.*") for path in downloads.rglob(name)}
+        # One folder a dataset, and "extracted": what is in an archive is not looked through.
+        return {*downloads.glob("*/*.tmp.*"), *downloads.glob("*/incomplete.*")}
 
     before = parts()
     try:

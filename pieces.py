@@ -153,9 +153,10 @@ def cut_off(labels, stats):
         far = apart > FAR * side
         dots = over(stats, main) & (stats[:, 2:4].max(axis=1) < ASIDE[1] * side)
         found |= far & (area < OTHER_AREA * area[main]) & ~dots
-        for k in parts[apart[parts] > APART * side]:
-            found[k] |= _is_rod(labels == k, side)
-        perhaps = 1 + np.flatnonzero(((apart > APART * side) & ~whole & ~found & ~dots)[1:])
+        beside = apart > APART * side
+        for k in np.flatnonzero(beside & ~found):
+            found[k] = _is_rod(labels == k, side)
+        perhaps = np.flatnonzero(beside & ~found & ~dots)
         if len(perhaps):  # seldom: the widths of strokes cost a tenth of a conversion
             width = stroke_width(labels == main)
             if side > 2 * THICK * width:  # no dot, no speck beside a fat character

@@ -123,7 +123,12 @@ def heeding_signals():
     module, and dm-tree, in TFDS's downloads, an AttributeError. Python drops it, with a traceback,
     where TensorFlow takes down its functions.
     """
-    raised, before, dropped = [], {}, sys.unraisablehook
+    if threading.current_thread() is not threading.main_thread():  # others may set no handlers
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}
+    raised, dropped = [], sys.unraisablehook
 
     def noting(handler):
         def note(signal_number, frame):
@@ -135,9 +140,6 @@ def heeding_signals():
 
         return note
 
-    if _is_main_thread():
-        handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
-        before = {number: handler for number, handler in handlers.items() if callable(handler)}
     sys.unraisablehook = lambda told: told.exc_value in raised or dropped(told)
     try:
         for number, handler in before.items():
@@ -149,10 +151,6 @@ def heeding_signals():
         sys.unraisablehook = dropped
         if raised:
             raise raised[0] from None
-
-
-def _is_main_thread():
-    return threading.current_thread() is threading.main_thread()  # others may set no handlers
 
 
 def _redirect_handlers(console, stream):
