@@ -3,12 +3,13 @@
 import errno
 import multiprocessing
 import os
+import platform
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import conftest
 import cv2
@@ -112,6 +113,23 @@ def test_ctrl_c_is_for_the_first_process_alone(monkeypatch):
     monkeypatch.setattr(loading, "WORKERS", 2)
     with loading._pool(loading.MANY) as pool:
         assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+
+
+def page_faults(files):
+    import resource  # Windows has none
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    loading._load_all(files)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the memory of glibc")
+def test_workers_keep_their_memory_from_picture_to_picture(folder):
+    files = [str(path) for path in folder.glob("*.png")]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=loading._begin_worker) as pool:
+        pool.submit(page_faults, files).result()  # the first time all is new
+        assert pool.submit(page_faults, files).result() < 10 * len(files)
 
 
 def test_dead_workers_lose_nothing(folder, monkeypatch):
