@@ -137,7 +137,8 @@ def is_unsure(readings):
 def complain(subject, reason):
     """A line on standard error: what is wrong with a file."""
     print(end="", flush=True)  # keeps the order where both go to one place
-    tell(f"{printable(str(subject))}: {reason}", stream=sys.stderr)
+    name = printable(str(subject)) or "''"  # of a variable that is not set
+    tell(f"{name}: {reason}", stream=sys.stderr)
 
 
 def parse(argv):

@@ -193,6 +193,12 @@ def test_a_pattern_that_the_shell_left_as_it_is(run, tmp_path):  # as those of W
     assert code == 1 and err == [f"{os.path.join('in', 'z*.png')}: no such file"]
 
 
+def test_an_empty_name_is_shown_as_one(run, tmp_path):  # of a variable that is not set
+    write_picture(tmp_path / "x.png", "L")
+    code, out, err = run("", "x.png")
+    assert code == 1 and err == ["'': no such file"] and list(saved(tmp_path)) == ["L_x.png"]
+
+
 def test_first_line_says_which_weights(run, tmp_path, weights):
     write_picture(tmp_path / "x.png")
     first = run("x.png")[1][0]
