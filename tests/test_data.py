@@ -689,6 +689,16 @@ def test_augmentation_leaves_gaps_in_the_strokes_of_half_of_the_images():
     np.testing.assert_allclose(part, rough[128:192], atol=1e-6)  # of a batch shared out
 
 
+def test_grain_is_fine_in_some_images_and_coarse_in_others():
+    rubbed = 1 - augment(np.ones((256, 28, 28, 1), np.float32), (1, 2), grain=0.5).numpy()[..., 0]
+    rubbed = rubbed[rubbed.max(axis=(1, 2)) > 0.1]
+    apart = rubbed - rubbed.mean(axis=(1, 2), keepdims=True)
+    alike = (apart[:, :, 1:] * apart[:, :, :-1]).mean(axis=(1, 2)) / rubbed.var(axis=(1, 2))
+    assert alike.min() < 0.1 and alike.max() > 0.7  # a pixel and the one beside it
+    touched = (rubbed > 0).mean(axis=(1, 2))
+    assert 0.55 < np.median(touched) < 0.75  # more than half of a stroke's pixels lose some
+
+
 def test_augmentation_moves_an_image_as_far_as_it_says():
     """An affine change by hand: shift alone moves the centre of the ink by at most that."""
     images = np.repeat(an_f(), 256, axis=0)

@@ -609,13 +609,17 @@ def test_tensorflow_tells_a_gpu_s_capability_or_none(monkeypatch, details):
 def test_it_counts_the_gpus_and_shares_batches_among_several(monkeypatch, capsys, count, words):
     """Though TensorFlow runs already, as in a notebook, and will not hear of their memory."""
 
-    def runs_already(*_):
+    asked = []
+
+    def runs_already(gpu, growth):
+        asked.append(growth)
         raise RuntimeError("Physical devices cannot be modified after being initialized")
 
     monkeypatch.setattr(devices, "_gpus", lambda: ["a GPU"] * count)
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", runs_already)
     mirrored = isinstance(devices.strategy(), tf.distribute.MirroredStrategy)
     assert mirrored == (count > 1) and capsys.readouterr().out == words
+    assert asked == [True] * count  # or TensorFlow takes all of it, and none is left for others
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,9 @@ def test_the_confusion_matrix_shows_what_is_confused():
     assert brightness(2, 2) > brightness(0, 1) > brightness(0, 2)  # always, half, never
     red, _, blue = middle(2, 2)
     assert red > blue, "yellow, as RGB"
-    edges = [picture[charts.MARGIN + cell * k, charts.MARGIN + 1] for k in (1, 2, 3)]
-    assert [bool((edge == 255).all()) for edge in edges] == [True, True, False]  # 0|O|o x
+    for canvas in (picture, picture.swapaxes(0, 1)):  # between rows, between columns
+        edges = [canvas[charts.MARGIN + cell * k, charts.MARGIN + 1] for k in (1, 2, 3)]
+        assert [bool((edge == 255).all()) for edge in edges] == [True, True, False]  # 0|O|o x
 
 
 def test_the_confusion_matrix_shows_the_square_root_of_each_share():
@@ -248,6 +249,28 @@ def test_a_gallery_says_what_was_read_for_what(monkeypatch):
     monkeypatch.setattr(charts, "put_text", lambda canvas, text, *_, **__: words.append(text))
     charts.gallery(np.zeros((2, 28, 28)), [1, 3], [2, 0], [0.994, 0.5], CHARACTERS)
     assert words == ["o for O  99 %", "0 for x  50 %"]
+
+
+def test_words_stand_in_the_middle_below_their_own_image(monkeypatch):
+    """Also where long names keep the images apart."""
+    places = []
+    monkeypatch.setattr(charts, "put_text", lambda _, text, *place, **__: places.append(place[:2]))
+    some = np.arange(10)
+    picture = charts.gallery(np.ones((10, 28, 28)), some, some, np.ones(10), NAMES)
+    assert picture.shape[1] > 8 * (charts.TILE + 6) + 6, "no name keeps them apart"
+    count, _, boxes, _ = charts.cv2.connectedComponentsWithStats(np.uint8(picture[..., 0] == 255))
+    assert count == 11  # the ground is the first
+    boxes = sorted(boxes[1:].tolist(), key=lambda box: (box[1], box[0]))
+    for (x, y), (left, top, width, height, _) in zip(places, boxes, strict=True):
+        assert abs(left + width / 2 - x) <= 1 and 0 < y - (top + height) < 18
+    assert boxes[0][0] == picture.shape[1] - boxes[7][0] - boxes[7][2], "the edges are as wide"
+
+
+def test_kernels_are_shown_as_they_lie_on_an_image():
+    weights = np.zeros((3, 3, 1, 2))
+    weights[0, 2, 0, 1] = 1  # above on the right
+    tile = charts.kernels(weights)[6:-6, 6 + charts.TILE + 6 : -6, 0]
+    assert np.argwhere(tile[14::28, 14::28] == 255).tolist() == [[0, 2]]
 
 
 def test_kernels_are_grey_where_they_are_zero():

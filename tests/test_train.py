@@ -314,6 +314,8 @@ def test_a_finished_run_says_so_and_more_epochs_go_on(copy, emnist_dir, capsys, 
     # The test score is of the new best weights, not the old.
     assert state["test"]["top 1"] == pytest.approx(best_score(copy, emnist_dir), abs=0.02)
     assert [step for step, _ in curves(copy)["train", "epoch_loss"]] == [0, 1, 2]
+    rates = dict(curves(copy)["train", "by_step/learning_rate"])
+    assert rates[100] > 1e-4  # which would be 0 where the first two epochs were planned to end
 
 
 @pytest.mark.parametrize(
@@ -354,9 +356,10 @@ def test_other_images_under_the_same_name_are_refused(copy, emnist_dir, monkeypa
         mytrain.train(**settings(emnist_dir, copy))
 
 
-def test_another_recipe_is_refused(copy, emnist_dir, monkeypatch):
-    monkeypatch.setitem(mytrain.RECIPE, "weight_decay", 0.25)
-    with pytest.raises(resume.ResumeError, match=r"recipe .*, this start .*'weight_decay': 0\.25"):
+@pytest.mark.parametrize(("part", "name"), [("RECIPE", "weight_decay"), ("AUGMENTATION", "grain")])
+def test_another_recipe_is_refused(part, name, copy, emnist_dir, monkeypatch):
+    monkeypatch.setitem(getattr(mytrain, part), name, 0.25)
+    with pytest.raises(resume.ResumeError, match=rf"recipe .*, this start .*'{name}': 0\.25"):
         mytrain.train(**settings(emnist_dir, copy))
 
 
@@ -398,7 +401,8 @@ def test_a_copy_goes_on_without_the_original_s_curves(emnist_dir, tmp_path, caps
     assert [step for step, _ in longer["train", "epoch_loss"]] == [0, 1]
     capsys.readouterr()
     assert mytrain.train(**(more | {"checkpoint_dir": tmp_path / "tried"})) == 0
-    assert f"A copy of {run_folder(tmp_path).resolve()}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"A copy of {run_folder(tmp_path).resolve()}" in told and "not there" not in told
     runs = sorted((tmp_path / "tblogs" / "LeNet").iterdir(), key=lambda run: run.stat().st_ctime)
     assert len(runs) == 2
     shutil.rmtree(runs[1])
@@ -898,6 +902,13 @@ def test_a_state_of_another_network_is_one_line(tmp_path):
         recorder.begin(small_network())
 
 
+def test_a_state_of_a_network_of_another_width_is_one_line(tmp_path):
+    recorder = recorder_in_training(tmp_path)
+    recorder.state.arrays[0] = np.zeros(5)
+    with pytest.raises(resume.ResumeError, match="its state is of another network; use --fresh"):
+        recorder.begin(small_network())
+
+
 def test_best_weights_are_whole_where_they_are_those_that_the_state_knows(tmp_path):
     recorder, best = saving.Recorder(tmp_path, tmp_path, small_state(0)), tmp_path / resume.BEST
     assert not recorder.best_is_whole()
@@ -969,6 +980,68 @@ def test_the_time_of_training_is_counted_once_and_without_scoring(tmp_path, monk
     assert seconds == [10, 15, 15, 16]
 
 
+def recorder_in_training(folder):
+    """The recorder of a new run of a small network, before its first step."""
+    state = small_state(0)
+    state.arrays = None
+    recorder = saving.Recorder(folder, folder / "logs", state)
+    recorder.begin(small_network())
+    recorder.on_epoch_begin(0)
+    return recorder
+
+
+def test_within_an_epoch_a_state_is_written_every_four_minutes(tmp_path, monkeypatch):
+    now = [0]
+    monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    recorder, written = recorder_in_training(tmp_path), []
+    for batch in range(12):  # of a minute and a second each
+        now[0] += 61
+        recorder.on_train_batch_end(batch, {"loss": 1.0})
+        written.append(resume.read_state(tmp_path).step)
+    assert written == [0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12]
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_stops_at_that_step(loss, tmp_path):
+    """Not when a state is due: minutes later, or after a validation that may call it the best."""
+    recorder = recorder_in_training(tmp_path)
+    recorder.on_train_batch_end(0, {"loss": 1.0})
+    with pytest.raises(saving.NotFinite):
+        recorder.on_train_batch_end(1, {"loss": loss})
+    assert recorder.state.step == 2 and resume.read_state(tmp_path).step == 0
+
+
+def test_best_weights_are_described_as_soon_as_they_have_their_place(tmp_path):
+    """The demo may read them while the training goes on, or where it was stopped."""
+    (tmp_path / resume.BEST).write_bytes(b"old")
+    (tmp_path / "best.json").write_text('{"epoch": 1}')
+    (tmp_path / resume.WAITING).write_bytes(b"new")
+    digest = resume.file_digest(tmp_path / resume.WAITING)
+    recorder = saving.Recorder(tmp_path, tmp_path, small_state(0))
+    recorder.state.take_best(2, 0.75, digest)
+    recorder.save()
+    assert recorder.best_is_whole() and not (tmp_path / resume.WAITING).exists()
+    described = json.loads((tmp_path / "best.json").read_text("utf-8"))
+    known = {"epoch": 2, "val_accuracy": 0.75, "sha256": digest, "temperature": 1.0}
+    assert described == known
+
+
+def test_best_weights_that_were_not_saved_are_forgotten_once_better_ones_are(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space")
+
+    best = saving.BestCheckpoint(tmp_path, small_state(0))
+    best.set_model(small_network())
+    with monkeypatch.context() as patched:
+        patched.setattr(resume, "file_digest", full)  # when they are written
+        best.on_epoch_end(0, {"val_accuracy": 0.5, "val_loss": 2.0})
+    assert best.failed and best.state.best is None
+    assert not [*tmp_path.iterdir()]  # on a full disk nothing is in the way
+    best.on_epoch_end(1, {"val_accuracy": 0.25, "val_loss": 3.0})
+    assert not best.failed and best.state.best["epoch"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == [resume.WAITING]
+
+
 def test_best_weights_that_cannot_take_their_place_are_told(tmp_path, capsys):
     (tmp_path / resume.WAITING).write_bytes(b"new")
     (tmp_path / resume.BEST).mkdir()
@@ -982,7 +1055,9 @@ def test_best_weights_that_cannot_take_their_place_are_told(tmp_path, capsys):
 
 def test_a_kill_before_the_first_state_is_whole_is_a_new_run(tmp_path):
     (tmp_path / "state-000000000.npz").write_bytes(b"written, its .json not yet")
+    (tmp_path / resume.WAITING).write_bytes(b"of a run whose states had no room")
     assert resume.read_state(tmp_path) is None
+    assert not (tmp_path / resume.WAITING).exists()  # the new run's first state knows none
 
 
 def test_a_file_that_cannot_be_read_for_now_is_not_called_damaged(copy, monkeypatch):
@@ -1533,6 +1608,47 @@ def test_a_short_run_has_weaker_augmentation(whole_run):
     assert augmentation == {
         name: pytest.approx(weaker * largest) for name, largest in mytrain.AUGMENTATION.items()
     }
+
+
+def test_a_network_is_made_and_compiled_as_its_settings_say():
+    def network(**changes):
+        known = SETTINGS | {"precision": "float32"} | changes
+        state = resume.State(known, {}, "", epochs=3)
+        return mytrain._network(state, 10, tf.distribute.get_strategy())
+
+    one, again, other = network(dropout=0.25), network(), network(seed=8)
+    for weights, same, others in zip(one.get_weights(), again.get_weights(), other.get_weights()):
+        np.testing.assert_array_equal(weights, same)
+        assert weights.ndim == 1 or not np.array_equal(weights, others)  # biases begin at zero
+    rates = [layer.rate for layer in one.layers if isinstance(layer, keras.layers.Dropout)]
+    assert {*rates} == {0.25} and one.output_shape == (None, 10)
+    optimizer = one.optimizer
+    assert optimizer.weight_decay == mytrain.RECIPE["weight_decay"]
+    rates = []
+    for step in (4, 119, 120):  # of 120, four of them to rise
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    assert rates[1] > 1e-7
+    assert rates[::2] == pytest.approx([SETTINGS["learning_rate"], 0], abs=1e-9)
+
+
+def test_the_samples_shown_are_those_that_each_epoch_began_with(whole_run):
+    """In the order, and changed in the way, that belong to the run's seed."""
+    ((train, batch_size, _, _, changes, _),) = whole_run.trained
+    shown = curves(whole_run.folder)["train", "augmented"]
+    assert [epoch for epoch, _ in shown] == [0, 1]
+    for epoch, (_, _, png) in shown:
+        first = epoch * SETTINGS["steps_per_epoch"]
+        batches = batching.training_batches(train, batch_size, SETTINGS["seed"], first, changes)
+        expected = report.charts.image_grid(next(iter(batches))[0].numpy()[: report.SHOWN])
+        np.testing.assert_array_equal(tf.io.decode_png(png), expected)
+
+
+def test_the_kernels_shown_are_the_first_layer_s(whole):
+    _, (epoch, (_, _, png)) = curves(whole)["train", "first_layer"]
+    assert newest_state(whole)[0]["best"]["epoch"] == epoch + 1
+    kernels = best_network(whole).layers[1].get_weights()[0]
+    np.testing.assert_array_equal(tf.io.decode_png(png), report.charts.kernels(kernels))
 
 
 def small_network(steps=100, **changes):
