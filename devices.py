@@ -42,7 +42,8 @@ def explaining_memory(batch_size, folder):
         raise OutOfMemory(
             f"\nOut of memory in steps of {batch_size} images. "
             f"The last good state is kept in {folder}.\n"
-            "Try a smaller --batch_size with --fresh, or another model."
+            "Go on when other programs need less; or try a smaller --batch_size with --fresh, "
+            "or another model."
         ) from error
 
 

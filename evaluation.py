@@ -35,27 +35,32 @@ def score_best(network, loaded, recorder):
         return 1
     report.print_end(best, state)
     if state.test is None or (loaded.test and not state.test):  # there was no test split before
-        plain = devices.local_copy(network)  # the file has no optimizer either
-        plain.load_weights(best)
-        temperature = calibration.fit_temperature(*predictions(plain, loaded, loaded.validation))
-        state.description["temperature"] = round(temperature, 4)
-        state.test = {}  # done, whether there is a test split or not
-        if loaded.test:
-            probabilities, labels = predictions(plain, loaded, loaded.test)
-            state.test = scores.figures(probabilities, labels, loaded.characters)
-            counts = scores.confusion(probabilities, labels)
-            report.write_test(
-                recorder.log_folder, state.epoch, state.test, counts, loaded.characters
-            )
-        recorder.save(describe=True)
+        with devices.explaining_memory(state.settings["batch_size"], recorder.folder):
+            _score(network, loaded, recorder)
     if state.test:
         tell("  test " + ", ".join(f"{name} {share:.4f}" for name, share in state.test.items()))
     tell(f"For more, start again with more --epochs than {state.epoch}; for a new run, --fresh.")
     return 1 if recorder.failed else 0
 
 
-def predictions(network, loaded, part):
+def _score(network, loaded, recorder):
+    """Puts the temperature and the test split's figures into the recorder's state and folder."""
+    state, batch_size = recorder.state, recorder.state.settings["batch_size"]
+    plain = devices.local_copy(network)  # the file has no optimizer either
+    plain.load_weights(recorder.folder / resume.BEST)
+    outputs = predictions(plain, loaded, loaded.validation, batch_size)
+    state.description["temperature"] = round(calibration.fit_temperature(*outputs), 4)
+    state.test = {}  # done, whether there is a test split or not
+    if loaded.test:
+        probabilities, labels = predictions(plain, loaded, loaded.test, batch_size)
+        state.test = scores.figures(probabilities, labels, loaded.characters)
+        counts = scores.confusion(probabilities, labels)
+        report.write_test(recorder.log_folder, state.epoch, state.test, counts, loaded.characters)
+    recorder.save(describe=True)
+
+
+def predictions(network, loaded, part, batch_size):
     """Probabilities (n, classes) for all images of a part, and its labels (n,)."""
-    probabilities = devices.predict(network, batching.evaluation_batches(part, 256))
+    probabilities = devices.predict(network, batching.evaluation_batches(part, batch_size))
     used = [bool(character) for character in loaded.characters]  # the others are never an answer
     return probabilities * used, part[1]

@@ -1173,15 +1173,17 @@ def test_not_a_number_stops_and_keeps_the_last_good_state(emnist_dir, tmp_path, 
     assert all(np.isfinite(array).all() for array in arrays)
 
 
+def vast(input_shape, class_count, dropout):
+    """A network that fits no memory."""
+    images = keras.Input(input_shape)
+    large = keras.layers.UpSampling2D(10**6)(images)  # 28 million pixels wide: petabytes
+    large = keras.layers.GlobalAveragePooling2D()(large)
+    return keras.Model(images, keras.layers.Dense(class_count, "softmax")(large), name="LeNet")
+
+
 def test_a_step_that_does_not_fit_the_memory_is_one_message(
     emnist_dir, tmp_path, capsys, monkeypatch
 ):
-    def vast(input_shape, class_count, dropout):
-        images = keras.Input(input_shape)
-        large = keras.layers.UpSampling2D(10**6)(images)  # 28 million pixels wide: petabytes
-        large = keras.layers.GlobalAveragePooling2D()(large)
-        return keras.Model(images, keras.layers.Dense(class_count, "softmax")(large), name="LeNet")
-
     monkeypatch.setitem(mytrain.MODELS, "LeNet", vast)
     assert mytrain.main(command(**settings(emnist_dir, tmp_path))[2:]) == 1
     message = capsys.readouterr().err
@@ -1577,11 +1579,22 @@ def test_weights_that_are_not_those_of_the_last_state_are_not_scored(
     assert told.out == "" and told.err.endswith(f"{what_to_do}\n") and str(tmp_path) in told.err
 
 
+def test_a_score_that_does_not_fit_the_memory_is_one_message_too(emnist_dir, tmp_path):
+    network, best = vast((28, 28, 1), 62, 0), tmp_path / resume.BEST
+    network.save_weights(best)
+    state = resume.State(SETTINGS, {}, log_name="", epochs=1)
+    state.take_best(1, 0.5, resume.file_digest(best))
+    recorder = saving.Recorder(tmp_path, tmp_path, state)
+    loaded = mytrain.data.load("emnist", emnist_dir)
+    with pytest.raises(devices.OutOfMemory, match="steps of 32 images"):
+        evaluation.score_best(network, loaded, recorder)
+
+
 def test_what_no_character_has_is_no_answer(emnist_dir):
     """emnist/letters has 37 outputs, of which 26 are used; smoothed labels give all a share."""
     loaded = mytrain.data.load("emnist/letters", emnist_dir)
     network = mytrain.MODELS["LeNet"](n_classes=37)
-    probabilities, labels = evaluation.predictions(network, loaded, loaded.validation)
+    probabilities, labels = evaluation.predictions(network, loaded, loaded.validation, 32)
     assert probabilities.shape == (len(labels), 37)
     used = [bool(character) for character in loaded.characters]
     assert (probabilities.min(axis=0) > 0).tolist() == used and sum(used) == 26
