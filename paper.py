@@ -300,8 +300,7 @@ def square(side):
 
 def gradient(values, radius=1):
     """(h, w) values -> the same shape: the largest less the least within `radius` px, a square."""
-    around = np.ones([2 * radius + 1] * 2)
-    return cv2.morphologyEx(values, cv2.MORPH_GRADIENT, around)
+    return cv2.morphologyEx(values, cv2.MORPH_GRADIENT, None, iterations=radius)
 
 
 def quantile(values, share):

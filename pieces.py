@@ -241,8 +241,7 @@ def stroke_width(mask):
 
 def grown(mask, radius):
     """A bool image, grown by `radius` pixels in every direction (a square)."""
-    around = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    return cv2.dilate(mask.view(np.uint8), around).view(bool)
+    return cv2.dilate(mask.view(np.uint8), None, iterations=radius).view(bool)
 
 
 def box(mask):
