@@ -32,13 +32,12 @@ def lines(mask, aspect):
     found |= others.T
     if not found.any():
         return found
-    crossing = level & upright.T
-    if crossing.any():  # where lines cross each other the ink is deep too, but no stroke's
-        labels, stats = label_pieces(mask & ~found)
-        whole = np.bincount(labels[crossing], minlength=len(stats)) == stats[:, 4]
-        whole[0] = False
-        found |= of_pieces(labels, whole)
-    left = label_pieces(mask & ~found)[1][1:, 4]  # specks alone: the line is an l, cut out closely
+    # Where lines cross each other the ink is deep too, but no stroke's.
+    labels, stats = label_pieces(mask & ~found)
+    whole = np.bincount(labels[level & upright.T], minlength=len(stats)) == stats[:, 4]
+    whole[0] = False
+    found |= of_pieces(labels, whole)
+    left = stats[1:, 4][~whole[1:]]  # specks alone: the line is an l, cut out closely
     return found if left.max(initial=0) > BESIDE * max(largest, another) else np.zeros_like(found)
 
 
@@ -101,7 +100,7 @@ def underline(mask):
     found = np.zeros_like(mask)
     x, _, w, h = box(mask)
     part = mask[:, x : x + w]
-    ends = np.hstack([part[:, w // 25 : w // 10], part[:, -(w // 10) : -(w // 25) or None]])
+    ends = np.hstack([part[:, w // 25 : w // 10], part[:, -(w // 10) : -(w // 25)]])
     counts = np.count_nonzero(ends, axis=0)  # where there are teeth, more
     if w < 25 or counts.min() == 0 or LINE_ASPECT * np.median(counts) > 2 * w:
         return found
