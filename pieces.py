@@ -161,9 +161,7 @@ def cut_off(labels, stats):
             width = stroke_width(labels == main)
             if side > 2 * THICK * width:  # no dot, no speck beside a fat character
                 found[perhaps] = [stroke_width(labels == k) > THICK * width for k in perhaps]
-    found &= ~whole & whole.any()
-    found[0] = False
-    return found
+    return found & ~whole
 
 
 def _is_rod(piece, side):
