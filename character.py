@@ -71,7 +71,7 @@ def find_character(strength, floor, spotless, separation=SEPARATION, grain=3):
     Raises:
         NoInk: there is nothing but paper.
     """
-    rim = max(2, max(strength.shape) // 50)  # what is left of a dark edge's blur
+    rim = max(strength.shape) // 50  # what is left of a dark edge's blur
     for _ in range(4):  # a dark edge hides faint ink: without it the threshold is set again
         level = ink_level(strength, floor)
         labels, stats = label_pieces(strength > 0.5 * level)

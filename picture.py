@@ -369,7 +369,7 @@ def _framed(ink):
     the blur moves that of a thin or pointed glyph.
     """
     size = EMNIST_SIZE * OVERSAMPLING  # 112
-    shrink = min(1, 2 * size / max(ink.shape))
+    shrink = 2 * size / max(ink.shape)
     if shrink < 1:
         ink = resized(ink, shrink)
     pad = max(2, max(ink.shape) // 8)

@@ -111,7 +111,7 @@ def shadows(strength, labels, stats, level, unprinted):
     sharp = _sharp_rims(strength, 0.25 * level, 1)
     rims = grown(labels == 0, 2)  # of the pieces, of which each is counted
     counts = [np.bincount(labels[some], minlength=len(stats)) for some in (rims, rims & sharp)]
-    share = counts[1] / np.maximum(counts[0], 1)
+    share = counts[1] / counts[0]
     ink = large & inside & unprinted & (share >= SHARP_SHARE)
     if not ink.any():
         return nothing
