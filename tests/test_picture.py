@@ -1004,6 +1004,14 @@ def test_a_long_stroke_is_no_line_to_write_on(strokes, aspect):
     assert aspect is None or (28 - left - right) / (28 - top - bottom) > aspect - 0.2
 
 
+def test_the_thin_base_of_a_1_is_no_line_to_write_on():
+    page = np.full((250, 200, 3), 240, np.uint8)
+    cv2.polylines(page, [np.int32([(75, 60), (100, 30), (100, 215)])], False, (30,) * 3, 6)
+    cv2.line(page, (50, 215), (150, 215), (30,) * 3, 2)
+    left, _, right, _, _ = sides(to_emnist(page), 0.5)
+    assert 28 - left - right >= 11
+
+
 @pytest.mark.parametrize("character", ["2", "E", "K", "a", "g"])
 @pytest.mark.parametrize(
     "over", [(0.1, 0, 0, 0), (0, 0.1, 0, 0), (0, 0, 0.1, 0.1), (0.02, 0, 0, 0.1)]
