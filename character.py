@@ -224,7 +224,7 @@ def _weaker_level(strength, level, kept, spotless):
     paper = paper[paper <= FAINTEST * level]
     if len(paper) == 0 or quantile(paper, 0.75) > CLEAN * level:
         return level
-    spotless &= quantile(paper, 0.9) < CLEAN / 10 * level
+    spotless = spotless and quantile(paper, 0.9) < CLEAN / 10 * level
     thickness, areas, strengths, steepness = WEAK_SPOTLESS if spotless else WEAK
     half, kept = (np.ascontiguousarray(values[::2, ::2]) for values in (strength, kept))
     least, most = (share * level for share in strengths)
