@@ -38,7 +38,7 @@ BATCH = 128  # pictures; memory stays flat however many there are
 BATCH_BYTES = 256 * 2**20  # a batch of photographs ends earlier
 AHEAD = 8 * BATCH  # pictures begun before they are asked for: as many as TensorFlow's start allows
 AHEAD_BYTES = 32 * 2**20  # the same, in bytes of their files
-# More would wait for the network, which takes 1.1 ms a picture; a worker takes 3.3.
+# More would wait for the network, which takes 1.1 ms a picture; a worker takes 4.3.
 WORKERS = min(4, cv2.getNumberOfCPUs())  # of those that this process may use
 JOB, JOB_BYTES = 16, 2**20  # pictures that a process gets at a time, bytes of their files
 MANY = 64  # pictures for which processes are worth their start
