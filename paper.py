@@ -206,9 +206,13 @@ def light_on(channel):
 
 
 def _slope(values):
-    """The median rise from row to row of (n, m) values, measured over a quarter of the rows."""
+    """The median rise from row to row of (n, m) values, measured over a quarter of the rows.
+
+    In each third column: of a blurred picture the others tell the same, and take 5 % of the time
+    of a cut-out.
+    """
     lag = max(1, len(values) // 4)
-    rises = values[lag:] - values[:-lag]
+    rises = values[lag:, ::3] - values[:-lag, ::3]
     return quantile(rises.ravel(order="K"), 0.5) / lag if rises.size else np.float32(0)
 
 
