@@ -37,7 +37,7 @@ def lines(mask, aspect):
     whole = np.bincount(labels[level & upright.T], minlength=len(stats)) == stats[:, 4]
     whole[0] = False
     found |= of_pieces(labels, whole)
-    left = stats[1:, 4][~whole[1:]]  # specks alone: the line is an l, cut out closely
+    left = stats[~whole, 4][1:]  # specks alone: the line is an l, cut out closely
     return found if left.max(initial=0) > BESIDE * max(largest, another) else np.zeros_like(found)
 
 

@@ -137,14 +137,14 @@ def cut_off(labels, stats):
     _, y, _, h, area = stats.T
     cut = cut_by_edges(stats, labels.shape)
     whole = ~cut.any(axis=0)
-    if whole[1:].all():  # as a rule
+    if whole[1:].all() or not whole[1:].any():  # as a rule all are whole
         return np.zeros(len(stats), bool)
     whole[0] = False
     main = np.argmax(whole * area)
     gaps, side = _gaps(stats, [main])
     high = (y + h)[1:].max() - y[1:].min()
     found = (gaps[0] > APART * side) & (area < area[main]) & (h[main] > WHOLE * high)
-    if whole.any() and cut[:, 1:].any(axis=1).sum() < 3:
+    if cut[:, 1:].any(axis=1).sum() < 3:
         # Not from box to box: a slanting pen's overlaps the character's.
         off = cv2.distanceTransform((~of_pieces(labels, whole)).view(np.uint8), cv2.DIST_L2, 5)
         parts = 1 + np.flatnonzero(~whole[1:])
