@@ -2,13 +2,14 @@
 
     python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
 
-Each image becomes nine simulated pictures: one painted on a computer, in coats of a half-
+Each image becomes ten simulated pictures: one painted on a computer, in coats of a half-
 transparent brush; one drawn with a crayon or chalk, the paper's tooth in its strokes, half of them
 light on dark; a small one, cut out close to the ink, 15 to 85 px wide; a photograph of 120 to 900
 px, somewhere on which the character stands, in uneven light, of a fifth of them light on dark; one
 in the light of a flash; one with the shadow of a phone or of fingers; one of a sheet on a desk; a
-form's cell; and what else forms print: a comb, its teeth alone, a cell in dashes, its corners, a
-line to write on. On the last eight ink and paper have colours, texture, noise and JPEG's traces.
+ruled or squared page, a shadow and a desk at once, or two of these; a form's cell; and what else
+forms print: a comb, its teeth alone, a cell in dashes, its corners, a line to write on. On the last
+nine ink and paper have colours, texture, noise and JPEG's traces.
 The table says how well weights read the images themselves, and the pictures by way of
 `picture.convert`: what is lost between them is the conversion's, or the network's that does not
 know its images. All is seeded and of validation images, so that recipes and conversions can be
@@ -100,16 +101,7 @@ def flash(image, random):
 def shaded(image, random):
     """The same where the soft shadow of a phone, or of three fingers, falls on or near it."""
     ink, middle = _page(image, random)
-    side, shadow = max(ink.shape), np.zeros(ink.shape, np.float32)
-    tip = (np.array(middle) + 0.5 + random.normal(0, 0.15, 2)) * ink.shape[::-1]
-    angle, fingers = random.uniform(0, 2 * np.pi), random.choice([1, 3])
-    along = np.array([np.cos(angle), np.sin(angle)])
-    thick = round(side * (random.uniform(0.15, 0.5) if fingers == 1 else random.uniform(0.05, 0.1)))
-    for k in range(fingers):
-        start = tip + k * 1.2 * thick * along[::-1] * [-1, 1]
-        end = start + 2 * side * along
-        cv2.line(shadow, start.astype(int).tolist(), end.astype(int).tolist(), 1, thick)
-    shadow = cv2.GaussianBlur(shadow, (0, 0), side * random.uniform(0.012, 0.05))
+    shadow = _shadow(ink.shape, middle, random)
     light = 1 + _slope(ink.shape[::-1], random.uniform(-0.2, 0.2, 2))
     return _printed(ink, light * (1 - random.uniform(0.15, 0.45) * shadow), random, dark=True)
 
@@ -118,7 +110,50 @@ def desk(image, random):
     """The page is a sheet that lies askew on something darker, which the picture shows too."""
     ink, _ = _page(image, random)
     light = 1 + _slope(ink.shape[::-1], random.uniform(-0.1, 0.1, 2))
-    page = _printed(ink, light, random, dark=True)
+    return _on_a_desk(_printed(ink, light, random, dark=True), ink, random)
+
+
+def together(image, random):
+    """Ruled or squared paper, a shadow, a desk: one, two or all three of them, or none."""
+    ink, middle = _page(image, random)
+    light = 1 + _slope(ink.shape[::-1], random.uniform(-0.3, 0.3, 2))
+    marks = np.maximum(ink, _ruled(ink.shape, random)) if random.random() < 0.6 else ink
+    if random.random() < 0.5:
+        light *= 1 - random.uniform(0.15, 0.45) * _shadow(ink.shape, middle, random)
+    page = _printed(marks, light, random, dark=True)
+    return _on_a_desk(page, ink, random) if random.random() < 0.5 else page
+
+
+def _shadow(shape, middle, random):
+    """Of a phone or three fingers, beside a middle as from `_page`: float32 (h, w) in [0, 1]."""
+    side, shadow = max(shape), np.zeros(shape, np.float32)
+    tip = (np.array(middle) + 0.5 + random.normal(0, 0.15, 2)) * shape[::-1]
+    angle, fingers = random.uniform(0, 2 * np.pi), random.choice([1, 3])
+    along = np.array([np.cos(angle), np.sin(angle)])
+    thick = round(side * (random.uniform(0.15, 0.5) if fingers == 1 else random.uniform(0.05, 0.1)))
+    for k in range(fingers):
+        start = tip + k * 1.2 * thick * along[::-1] * [-1, 1]
+        end = start + 2 * side * along
+        cv2.line(shadow, start.astype(int).tolist(), end.astype(int).tolist(), 1, thick)
+    return cv2.GaussianBlur(shadow, (0, 0), side * random.uniform(0.012, 0.05))
+
+
+def _ruled(shape, random):
+    """Ruled lines, or squares, turned by a degree or so: float32 (h, w), weaker than ink."""
+    height, width = shape
+    lines, side = np.zeros(shape, np.float32), min(shape)
+    pitch, thick = side * random.uniform(0.05, 0.25), max(1, round(side * random.uniform(0, 0.006)))
+    depth, squared = random.uniform(0.15, 0.5), random.random() < 0.4
+    for y in np.arange(random.uniform(0, pitch), height, pitch):
+        cv2.line(lines, (0, round(y)), (width, round(y)), depth, thick)
+    for x in np.arange(random.uniform(0, pitch), width * squared, pitch):
+        cv2.line(lines, (round(x), 0), (round(x), height), depth, thick)
+    turning = cv2.getRotationMatrix2D((width / 2, height / 2), random.normal(0, 1), 1)
+    return cv2.warpAffine(lines, turning, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def _on_a_desk(page, ink, random):
+    """A page, (h, w, 3) uint8, cut to a sheet around its ink, (h, w), on something darker."""
     height, width = ink.shape
     x, y, w, h = cv2.boundingRect((ink > 0.1).astype(np.uint8))
     margin = 0.04 * max(ink.shape)
@@ -286,7 +321,8 @@ def main():
     loaded = data.load(options.dataset, options.data_dir)
     images, classes = loaded.validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
-    for kind in (painted, rough, small, photograph, flash, shaded, desk, cell, form):
+    every = (painted, rough, small, photograph, flash, shaded, desk, together, cell, form)
+    for kind in every:
         random = np.random.default_rng(0)
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
     for path in options.weights:
