@@ -34,6 +34,8 @@ GLYPH_MIN = 64  # px, longer side of a glyph: around a smaller one it is looked 
 SPOTLESS = 0.4  # share of the pixels that equal their neighbours and have one level: it has more
 SMALL = 2  # from this scale on a picture is small: its soft rims are not told from sharp ones
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
+BEYOND = 0.6  # share of the ink on a sheet: less of it that goes on beyond is left out
+RIM = 3  # px: so far from its edge, at least, a sheet is neither shaded nor blurred
 NEAR_ASPECT = 8  # as LINE_ASPECT, in the part of a page around a character, whose strokes end in it
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
 ALIKE = 0.1  # of the widest channel's range: a channel that adds less is left out
@@ -192,23 +194,47 @@ def _on_sheet(work, scale, spotless, sheet):
     """`_find_ink` on the sheet alone; None where it is blank, or the ink goes on beyond it.
 
     Ink near the sheet's edge is looked at again with more of the edge in `sheet`, which is
-    overwritten.
+    overwritten. What still goes on beyond a sheet on something darker is left out where it is not
+    most of the ink: a bit of the desk, a shadow's end.
     """
+    first, on_darker = None, _is_lighter(work, sheet)
     for _ in range(2):
         try:
             ink, mask = _find_ink(_without_desk(work, sheet), scale, spotless, sheet)
         except NoInk:
             return None
-        if not (mask & (sheet == 0)).any():
+        labels, stats = label_pieces(mask)
+        beyond = mask & of_pieces(labels, touching(labels, stats, sheet == 0))
+        if not beyond.any():
             return ink, mask
+        first = first or (ink, mask, beyond)
         sheet[grown(sheet > 0, max(sheet.shape) // SHEET_SIDE)] = 1
-    return None
+    ink, mask, beyond = first
+    return (ink, mask & ~beyond) if on_darker and beyond.sum() < BEYOND * mask.sum() else None
+
+
+def _is_lighter(work, sheet):
+    """Whether a sheet is lighter than what it lies on; a slip is not, nor is a shadow."""
+    around = sheet == 0
+    return around.any() and work[~around].mean() > work[around].mean()
 
 
 def _without_desk(work, sheet):
-    """`work` with the paper's colour wherever `sheet`, (h', w') uint8 of any size, is 0."""
-    inside = cv2.resize(sheet, work.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
-    return np.where(inside[..., None], work, np.median(work[inside], axis=0))
+    """`work` with paper wherever `sheet`, (h', w') uint8 of any size, is 0.
+
+    With the nearest of the paper around a sheet on something darker: so ruled lines and shadows go
+    on to the picture's edge, by which they are told from ink. Else with the paper's colour.
+    """
+    sheet = cv2.resize(sheet, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    inner = cv2.erode(sheet, None, iterations=RIM)
+    if not inner.any() or not _is_lighter(work, sheet):
+        return np.where(sheet[..., None] > 0, work, np.median(work[sheet > 0], axis=0))
+    _, nearest = cv2.distanceTransformWithLabels(
+        1 - inner, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.empty((nearest.max() + 1, 3), np.float32)
+    colours[nearest[inner > 0]] = work[inner > 0]
+    return np.where(sheet[..., None] > 0, work, colours[nearest])
 
 
 def _find_ink(work, scale, spotless, where=None):
@@ -248,9 +274,10 @@ def _find_in_channels(work, scale, spotless, where, channels):
         # Ruled lines go first: they are told from strokes only while they run from edge to edge.
         faint = strength > 0.25 * ink_level(strength, floor)
         strength[grown(ruled(strength, faint, NEAR_ASPECT), 1)] = 0
-        strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     if scale < SMALL and not spotless:  # a paint program's coats are no shadows
         strength = without_shadow(strength, ink_level(strength, floor), max(1, round(scale)))
+    if where is not None:
+        strength *= cv2.resize(where, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return find_character(strength, floor, spotless)
 
 

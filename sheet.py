@@ -16,7 +16,7 @@ from pieces import along_edges, box, grown, label_pieces, of_pieces, touching
 SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
 MIN_STEP = 40.0  # grey levels of 255 between the sheet and what it lies on, at least
 SHARP = 0.35  # of that step: an edge of the sheet takes more within two pixels
-SHARE = (0.12, 0.95)  # of the picture's area: the sheet's is between
+SHARE = (0.12, 0.985)  # of the picture's area: the sheet's is between
 MIN_PALE_STEP, MIN_CELL = 20.0, 0.04  # MIN_STEP and SHARE[0] for a white cell, a coloured note
 MIN_SLIP_STEP = 6.0  # MIN_STEP for a slip on something lighter
 SLIP_CUT = 0.3  # of the picture's edges: a pale slip takes less, a page's shaded part more
@@ -76,8 +76,14 @@ def find_sheet(grey):
         (h, w) uint8, 1 well inside the sheet; None where there is none or it fills the picture.
     """
     grey = cv2.blur(grey, (3, 3))
-    light = cv2.threshold(grey.astype(np.uint8), 0, 1, cv2.THRESH_OTSU)[1]
-    return _inside(grey, light, None, MIN_STEP, SHARE[0])
+    some = grey.astype(np.uint8)
+    for _ in range(2):  # then among the darker pixels, of which paper in a shadow may be some
+        level, _ = cv2.threshold(some, 0, 1, cv2.THRESH_OTSU)
+        inside = _inside(grey, (grey > level).astype(np.uint8), None, MIN_STEP, SHARE[0])
+        some = some[some <= level]
+        if inside is not None or not len(some):
+            break
+    return inside
 
 
 def find_cell(grey):

@@ -1152,6 +1152,52 @@ def test_a_sheet_on_a_desk(corners, desk, character):
     assert difference(to_emnist(picture), reference(character)) < TOLERANCE
 
 
+def on_a_desk(page, corners, desk=(20, 50, 90)):
+    """A page, (h, w, 3), seen within the corners of `SHEETS` alone."""
+    sheet = np.zeros(page.shape[:2], np.float32)
+    places = np.array(corners) * page.shape[1::-1]
+    cv2.fillPoly(sheet, [places.astype(np.int32)], 1, cv2.LINE_AA)
+    return page * sheet[..., None] + np.float32(desk) * (1 - sheet[..., None])
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a", "8"])
+@pytest.mark.parametrize("corners", SHEETS.values(), ids=SHEETS)
+@pytest.mark.parametrize("squared", [False, True])
+def test_the_lines_of_a_sheet_on_a_desk(character, corners, squared):
+    """They end at the sheet's edges, askew, not at the picture's."""
+    page = np.full((600, 600, 3), 230, np.float32)
+    page[7::40] = page[8::40] = (160, 130, 110)
+    if squared:
+        page[:, 9::40] = page[:, 10::40] = (160, 130, 110)
+    coverage = place(draw(character, 130), 600, 600)[..., None]
+    page = on_a_desk(page * (1 - coverage) + 120 * coverage, corners)
+    image, notes = convert(photograph(page, noise=2))
+    assert difference(image, reference(character)) < 0.25 and not notes
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a", "8"])
+@pytest.mark.parametrize(("thick", "soft"), [(120, 12), (220, 6)])
+def test_a_shadow_across_a_sheet_on_a_desk(character, thick, soft):
+    """Nearer to the desk in its grey than to the rest of the sheet, it divides that."""
+    page = paint(place(draw(character, 100), 600, 600), (70,) * 3, (230,) * 3)
+    shadow = np.zeros((600, 600), np.float32)
+    cv2.line(shadow, (-100, 100), (300, 400), 1, thick)
+    light = 1 - 0.45 * cv2.GaussianBlur(shadow, (0, 0), soft)[..., None]
+    image, notes = convert(photograph(on_a_desk(page, SHEETS["whole"]) * light, noise=2))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a", "8"])
+@pytest.mark.parametrize("at", [(0.12, 0.45), (0.5, 0.1)])
+def test_what_lies_on_the_edge_of_a_sheet_on_a_desk_is_no_ink(character, at):
+    """A clip, a finger's tip."""
+    coverage = place(draw(character, 120), 600, 600)
+    page = on_a_desk(paint(coverage, (80,) * 3, (230,) * 3), SHEETS["whole"])
+    cv2.circle(page, [int(600 * share) for share in at], 25, (60, 60, 60), cv2.FILLED, cv2.LINE_AA)
+    image, _ = convert(photograph(page, noise=2))
+    assert difference(image, reference(character)) < TOLERANCE
+
+
 @pytest.mark.parametrize("gap", [10, 14])
 @pytest.mark.parametrize("character", ["5", "e"])
 def test_a_character_near_the_edge_of_a_sheet_on_a_desk(character, gap):
