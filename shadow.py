@@ -16,7 +16,8 @@ STEEP = 0.45  # of the rise at a rim within 9 px: at the rim of ink 3 px have mo
 VEIL = 0.1  # of the ink's level: a shadow has more
 DEEPEST = 1.4  # times a shadow's median depth: what is deeper is ink in it
 SHARP_RIMS = 0.2  # pixels at sharp rims to one of the longer side: a character has more
-SOFT_SHARE = 0.4  # of a wide part's rims that are sharp, where ink crosses it: ink has more
+ACROSS = 0.1  # of the longer side: what crosses a shadow's rim is less than half as wide
+SOFT_SHARE = 0.4  # of a wide part's rims that are sharp: ink has more
 SHARP_SHARE = 0.3  # of a piece's rims that are sharp: ink has more, a shadow less
 END = (0.1, 0.75)  # the same, and of the ink's strength, for a shadow's end that touches no edge
 OFF = 8  # px, off other pieces: farther than their soft rims
@@ -63,7 +64,8 @@ def _without_wide_shadows(strength, level, unit):
 
     Only where there are sharp rims, too. Arguments and result as of `without_shadow`.
     """
-    window = square(SHADOW_WINDOW * max(strength.shape))
+    side = max(strength.shape)
+    window = square(SHADOW_WINDOW * side)
     # Most pictures end here: what is as wide as the window is half as wide at an edge, at least.
     if np.count_nonzero(along_edges(strength) > VEIL * level) < len(window) / 2:
         return strength
@@ -72,14 +74,14 @@ def _without_wide_shadows(strength, level, unit):
     cut = 1 + np.flatnonzero(cut_by_edges(stats[1:], labels.shape).any(axis=0))
     if not len(cut):
         return strength
-    sharp = _sharp_rims(strength, 0.25 * level, unit)
-    if np.count_nonzero(sharp) < SHARP_RIMS * max(strength.shape):
+    if np.count_nonzero(_sharp_rims(strength, 0.25 * level, unit)) < SHARP_RIMS * side:
         return strength
-    sharp = grown(sharp, 2)
+    plain = _without_thin(strength, round(ACROSS * side) | 1)  # rims as if nothing crossed them
+    sharp = grown(_sharp_rims(plain, VEIL * level, unit), 2)
     for k in cut:
         part = labels == k
         depth = quantile(wide[part], 0.5)
-        inside = strength > depth / 2
+        inside = plain > depth / 2
         rims = grown(part, 5 * unit) & inside & grown(~inside, 1)
         if np.count_nonzero(rims & sharp) < SOFT_SHARE * np.count_nonzero(rims):
             veil = np.minimum(wide, DEEPEST * depth)
@@ -87,6 +89,15 @@ def _without_wide_shadows(strength, level, unit):
             lit = np.maximum(strength - veil, 0) * (255 / np.maximum(255 - veil, 64))
             strength = np.where(grown(part, 4 * unit), lit, strength)
     return strength
+
+
+def _without_thin(strength, window):
+    """(h, w) float32, 0 or more: what is thinner than half the window, in px, light or dark, goes.
+
+    A median leaves straight rims as sharp or as soft as they are.
+    """
+    scale = 255 / max(strength.max(), 1)  # OpenCV's medians of so many pixels are of bytes alone
+    return cv2.medianBlur((strength * scale).astype(np.uint8), window) / np.float32(scale)
 
 
 def shadows(strength, labels, stats, level, unprinted):

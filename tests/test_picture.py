@@ -1509,6 +1509,21 @@ def test_the_flecks_in_mottled_ink_are_no_shadow(character):
     assert difference(to_emnist(page), reference(character, 5)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["2", "H", "a", "8"])
+@pytest.mark.parametrize(("line", "depth"), [((190, 160, 120), 0.3), ((160, 130, 100), 0.4)])
+@pytest.mark.parametrize("soft", [9, 14])
+def test_a_shadow_on_squared_paper(character, line, depth, soft):
+    """Whose lines cross the shadow's soft rims, and are sharp there."""
+    page = np.full((500, 600, 3), 225, np.float32)
+    page[7::45] = page[8::45] = page[:, 9::45] = page[:, 10::45] = line
+    coverage = place(draw(character, 110), 500, 600, 230, 330)[..., None]
+    shadow = np.zeros((500, 600), np.float32)
+    cv2.line(shadow, (-100, 60), (240, 280), 1, 120)
+    light = 1 - depth * cv2.GaussianBlur(shadow, (0, 0), soft)[..., None]
+    image, notes = convert(photograph((page * (1 - coverage) + 50 * coverage) * light, noise=2))
+    assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize(("thick", "tip"), [(90, (170, 190)), (120, (120, 150))])
 @pytest.mark.parametrize(("noise", "shade"), [(3, 0), (0, 0.1)])  # a camera may smooth all noise
