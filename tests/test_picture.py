@@ -24,6 +24,7 @@ from PIL import Image
 
 import picture
 from picture import PictureError, convert, decode, read_picture, to_emnist
+from sheet import find_sheet
 
 # --------------------------------------------------------------------------------- drawn glyphs
 
@@ -1185,6 +1186,12 @@ def test_a_shadow_across_a_sheet_on_a_desk(character, thick, soft):
     light = 1 - 0.45 * cv2.GaussianBlur(shadow, (0, 0), soft)[..., None]
     image, notes = convert(photograph(on_a_desk(page, SHEETS["whole"]) * light, noise=2))
     assert difference(image, reference(character)) < TOLERANCE and not notes
+
+
+def test_a_sheet_is_found_where_little_of_the_desk_is_seen():
+    grey = np.full((64, 64), 225, np.float32)
+    cv2.fillPoly(grey, [np.int32([(0, 0), (0, 63), (4, 0)])], 40)
+    assert find_sheet(grey).mean() > 0.8
 
 
 @pytest.mark.parametrize("character", ["2", "H", "a", "8"])
