@@ -31,8 +31,9 @@ def tell(text, end="\n", stream=None):
 
 def reason(error):
     """What went wrong, without what TensorFlow says of its operation and the file."""
-    told = getattr(error, "strerror", None) or str(error)  # Python's; TensorFlow's
-    return told.strip().splitlines()[0].split(" [Op:")[0].split("}} ")[-1].split("; ")[-1]
+    told = getattr(error, "strerror", None) or str(error).strip()  # Python's; TensorFlow's
+    first = (told or type(error).__name__).splitlines()[0]
+    return first.split(" [Op:")[0].split("}} ")[-1].split("; ")[-1]
 
 
 @contextlib.contextmanager

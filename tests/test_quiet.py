@@ -11,7 +11,7 @@ import threading
 import pytest
 from conftest import ROOT
 
-from quiet import heeding_signals, quiet_libraries, stderr_to, tell
+from quiet import heeding_signals, quiet_libraries, reason, stderr_to, tell
 
 SPEAK = """
 import os, sys
@@ -313,3 +313,16 @@ def test_threads_within_give_the_console_back(order):
     line = [sys.executable, "-c", code]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.stderr == "heard\nsaid\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("{{node x}} logs/events.1; Disk full [Op:Flush]\nmore"), "Disk full"),
+        (RuntimeError("\n first line\nmore"), "first line"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_the_reason_is_one_line_without_tensorflows_own(error, told):
+    assert reason(error) == told
