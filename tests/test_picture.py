@@ -1230,6 +1230,18 @@ def test_a_shadow_from_an_edge_is_no_ink_that_it_cuts_off(character, fingers, so
     assert difference(image, reference(character)) < 0.3
 
 
+@pytest.mark.parametrize("character", ["2", "H", "a", "8"])
+@pytest.mark.parametrize("noise", [4, 6])
+def test_a_shadow_from_edge_to_edge_is_no_sheet(character, noise):
+    """Around which, in a picture with noise, there would be less of that than on it."""
+    page = paint(place(draw(character, 90), 400, 400, 250, 230), (60,) * 3, (180,) * 3)
+    shadow = np.zeros((400, 400), np.float32)
+    cv2.line(shadow, (-100, 100), (500, 140), 1, 90)
+    light = 1 - 0.25 * cv2.GaussianBlur(shadow, (0, 0), 9)[..., None]
+    image = to_emnist(photograph(page * light, noise=noise, shade=0.1))
+    assert difference(image, reference(character)) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize(("place_of_it", "depth"), [((130, 130), 0.35), ((300, 100), 0.5)])
 def test_a_shadow_that_ends_within_the_picture_is_no_ink(character, place_of_it, depth):
