@@ -35,7 +35,6 @@ SPOTLESS = 0.4  # share of the pixels that equal their neighbours and have one l
 SMALL = 2  # from this scale on a picture is small: its soft rims are not told from sharp ones
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
 BEYOND = 0.6  # share of the ink on a sheet: less of it that goes on beyond is left out
-RIM = 3  # px: so far from its edge, at least, a sheet is neither shaded nor blurred
 NEAR_ASPECT = 8  # as LINE_ASPECT, in the part of a page around a character, whose strokes end in it
 NOISE_FACTOR = 6.0  # standard deviations of the paper's noise: less than this is not ink
 ALIKE = 0.1  # of the widest channel's range: a channel that adds less is left out
@@ -226,15 +225,15 @@ def _without_desk(work, sheet):
     on to the picture's edge, by which they are told from ink. Else with the paper's colour.
     """
     sheet = cv2.resize(sheet, work.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    inner = cv2.erode(sheet, None, iterations=RIM)
-    if not inner.any() or not _is_lighter(work, sheet):
-        return np.where(sheet[..., None] > 0, work, np.median(work[sheet > 0], axis=0))
+    inside = sheet > 0
+    if not _is_lighter(work, sheet):
+        return np.where(inside[..., None], work, np.median(work[inside], axis=0))
     _, nearest = cv2.distanceTransformWithLabels(
-        1 - inner, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        1 - sheet, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     colours = np.empty((nearest.max() + 1, 3), np.float32)
-    colours[nearest[inner > 0]] = work[inner > 0]
-    return np.where(sheet[..., None] > 0, work, colours[nearest])
+    colours[nearest[inside]] = work[inside]
+    return colours[nearest]
 
 
 def _find_ink(work, scale, spotless, where=None):

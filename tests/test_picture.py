@@ -1162,18 +1162,15 @@ def on_a_desk(page, corners, desk=(20, 50, 90)):
 
 
 @pytest.mark.parametrize("character", ["2", "H", "a", "8"])
-@pytest.mark.parametrize("corners", SHEETS.values(), ids=SHEETS)
-@pytest.mark.parametrize("squared", [False, True])
-def test_the_lines_of_a_sheet_on_a_desk(character, corners, squared):
-    """They end at the sheet's edges, askew, not at the picture's."""
+@pytest.mark.parametrize("corners", [SHEETS["whole"], SHEETS["small"]], ids=["whole", "small"])
+def test_pencil_on_a_squared_sheet_on_a_desk(character, corners):
+    """The lines are as dark, and end at the sheet's edges, askew, not at the picture's."""
     page = np.full((600, 600, 3), 230, np.float32)
-    page[7::40] = page[8::40] = (160, 130, 110)
-    if squared:
-        page[:, 9::40] = page[:, 10::40] = (160, 130, 110)
+    page[7::70] = page[8::70] = page[:, 9::70] = page[:, 10::70] = (130, 100, 80)
     coverage = place(draw(character, 130), 600, 600)[..., None]
     page = on_a_desk(page * (1 - coverage) + 120 * coverage, corners)
     image, notes = convert(photograph(page, noise=2))
-    assert difference(image, reference(character)) < 0.25 and not notes
+    assert difference(image, reference(character)) < 0.15 and not notes
 
 
 @pytest.mark.parametrize("character", ["2", "H", "a", "8"])
