@@ -228,6 +228,7 @@ def _without_desk(work, sheet):
     inside = sheet > 0
     if not _is_lighter(work, sheet):
         return np.where(inside[..., None], work, np.median(work[inside], axis=0))
+    # Of the pixels inside each has a number, all others have that of the nearest.
     _, nearest = cv2.distanceTransformWithLabels(
         1 - sheet, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
