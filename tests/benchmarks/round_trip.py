@@ -6,8 +6,8 @@ Each image becomes ten simulated pictures: one painted on a computer, in coats o
 transparent brush; one drawn with a crayon or chalk, the paper's tooth in its strokes, half of them
 light on dark; a small one, cut out close to the ink, 15 to 85 px wide; a photograph of 120 to 900
 px, somewhere on which the character stands, in uneven light, of a fifth of them light on dark; one
-in the light of a flash; one with the shadow of a phone or of fingers; one of a sheet on a desk; a
-ruled or squared page, a shadow and a desk at once, or two of these; a form's cell; and what else
+in the light of a flash; one with the shadow of a phone or of fingers; one of a sheet on a desk; one
+with ruled lines or squares, a shadow, a desk, each or not as it comes; a form's cell; and what else
 forms print: a comb, its teeth alone, a cell in dashes, its corners, a line to write on. On the last
 nine ink and paper have colours, texture, noise and JPEG's traces.
 The table says how well weights read the images themselves, and the pictures by way of
