@@ -196,26 +196,26 @@ def _on_sheet(work, scale, spotless, sheet):
     overwritten. What still goes on beyond a sheet on something darker is left out where it is not
     most of the ink: a bit of the desk, a shadow's end.
     """
-    first, on_darker = None, _is_lighter(work, sheet)
+    first = None
     for _ in range(2):
         try:
             ink, mask = _find_ink(_without_desk(work, sheet), scale, spotless, sheet)
         except NoInk:
             return None
-        labels, stats = label_pieces(mask)
-        beyond = mask & of_pieces(labels, touching(labels, stats, sheet == 0))
+        beyond = mask & (sheet == 0)
         if not beyond.any():
             return ink, mask
-        first = first or (ink, mask, beyond)
+        first = first or (ink, mask, beyond, _is_lighter(work, sheet))
         sheet[grown(sheet > 0, max(sheet.shape) // SHEET_SIDE)] = 1
-    ink, mask, beyond = first
+    ink, mask, beyond, on_darker = first
+    labels, stats = label_pieces(mask)
+    beyond = of_pieces(labels, touching(labels, stats, beyond))
     return (ink, mask & ~beyond) if on_darker and beyond.sum() < BEYOND * mask.sum() else None
 
 
 def _is_lighter(work, sheet):
     """Whether a sheet is lighter than what it lies on; a slip is not, nor is a shadow."""
-    around = sheet == 0
-    return around.any() and work[~around].mean() > work[around].mean()
+    return sum(cv2.mean(work, sheet)) > sum(cv2.mean(work, 1 - sheet))
 
 
 def _without_desk(work, sheet):

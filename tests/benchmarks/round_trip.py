@@ -148,7 +148,13 @@ def _ruled(shape, random):
         cv2.line(lines, (0, round(y)), (width, round(y)), depth, thick)
     for x in np.arange(random.uniform(0, pitch), width * squared, pitch):
         cv2.line(lines, (round(x), 0), (round(x), height), depth, thick)
-    turning = cv2.getRotationMatrix2D((width / 2, height / 2), random.normal(0, 1), 1)
+    return _turned(lines, random.normal(0, 1))
+
+
+def _turned(lines, degrees):
+    """Lines, float32 (h, w), turned about the middle; at the edges they go on."""
+    height, width = lines.shape
+    turning = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
     return cv2.warpAffine(lines, turning, (width, height), borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -194,8 +200,7 @@ def form(image, random):
     for ends in _printed_lines(random):
         ends = np.int32(ends * (np.tile(size, 2) - 1)).reshape(2, 2)
         cv2.line(lines, *ends.tolist(), depth, thick)
-    turning = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), random.normal(0, 0.7), 1)
-    turned = cv2.warpAffine(lines, turning, size, borderMode=cv2.BORDER_REPLICATE)
+    turned = _turned(lines, random.normal(0, 0.7))
     light = 1 + _slope(size, random.normal(0, 0.04, 2))
     return _printed(np.maximum(ink, turned), light, random, dark=True)
 
