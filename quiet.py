@@ -17,6 +17,7 @@ _one_thread = threading.RLock()  # of those that would be in `quiet_libraries`
 # See stderr_to: the files of all within it, the console's descriptor while there are any.
 _files_lock, _files, _console = threading.Lock(), [], None
 _REMARK = rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b"
+_logger = logging.getLogger("tensorflow")  # of its Python half, which writes to sys.stderr
 
 
 def tell(text, end="\n", stream=None):
@@ -101,6 +102,8 @@ def quiet_libraries(gpu):
             sys.stderr = console
         if not _SHOW_ALL:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1" if gpu else "2"  # from warnings, errors on
+        if not _SHOW_ALL and not gpu:
+            _logger.addFilter(_no_remark)
         try:
             with contextlib.nullcontext() if _SHOW_ALL else stderr_to(log):
                 yield
@@ -109,11 +112,17 @@ def quiet_libraries(gpu):
             raise
         finally:
             sys.stderr = before
+            _logger.removeFilter(_no_remark)
             _redirect_handlers(console, before)
             log.seek(0)
             for line in log:
                 if not remark.match(line):
                     tell(line.decode(errors="replace"), end="", stream=sys.stderr)
+
+
+def _no_remark(record):
+    """False for what TensorFlow says on Windows whenever its devices are listed."""
+    return "GPU support is not available" not in record.getMessage()
 
 
 @contextlib.contextmanager
