@@ -38,7 +38,7 @@ import answers
 import panel
 from loading import BATCH, ENDINGS, converted, list_pictures, look
 from pad import drawing_pad
-from quiet import quiet_libraries, tell
+from quiet import is_unread, quiet_libraries, tell
 from weights import (
     WeightsError,
     describe,
@@ -211,7 +211,7 @@ def main(argv=None):
         tell("stopped", stream=sys.stderr)
         return 130
     except OSError as error:  # standard output's: its disk is full, say
-        if not isinstance(error, BrokenPipeError):  # `demo.py | head` has seen enough
+        if not is_unread(error):  # `demo.py | head` has seen enough
             tell(f"standard output: {error.strerror}", stream=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

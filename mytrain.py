@@ -20,7 +20,7 @@ if IS_PROGRAM:  # Ctrl-C during the imports: nothing was begun, nothing is to be
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from quiet import heeding_signals, quiet_libraries, tell
-from weights import chosen_backend, user_path
+from weights import import_problem, user_path
 
 try:
     with quiet_libraries(gpu=True):
@@ -38,10 +38,10 @@ try:
         import saving
         import weights as weights_file
         from model import INPUT_SHAPE, MODELS
-except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
-    if not (chosen := chosen_backend()):
+except (ImportError, RuntimeError, ValueError) as error:
+    if not (problem := import_problem(error)):
         raise
-    tell(f"{chosen}: {error}", stream=sys.stderr)
+    tell(problem, stream=sys.stderr)
     sys.exit(1)
 
 HERE = Path(__file__).parent

@@ -4,6 +4,7 @@ So does Ctrl-C, or another signal, which libraries may swallow.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -28,6 +29,11 @@ def tell(text, end="\n", stream=None):
     except OSError:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def is_unread(error):
+    """Whether an OSError says that nobody reads any more, as behind `| head`: EINVAL on Windows."""
+    return error.errno == errno.EPIPE or (os.name == "nt" and error.errno == errno.EINVAL)
 
 
 def reason(error):

@@ -234,13 +234,25 @@ def start_network(weights, about):
     try:
         with heeding_signals():
             return load_network(weights, about)
-    except (ImportError, ValueError) as error:  # a backend that is mistyped, or not installed
-        if not (chosen := chosen_backend()):
+    except (ImportError, RuntimeError, ValueError) as error:
+        if not (problem := import_problem(error)):
             raise
-        raise WeightsError(f"{chosen}: {error}") from None
+        raise WeightsError(problem) from None
     finally:
         gc.freeze()
         gc.enable()
+
+
+def import_problem(error):
+    """What the user has to mend where Keras cannot be imported, for a message; None: nothing."""
+    if "DLL" in str(error):  # of TensorFlow's import, on Windows alone
+        return (
+            "TensorFlow needs a recent Microsoft Visual C++ Redistributable: "
+            "winget install Microsoft.VCRedist.2015+.x64"
+        )
+    if chosen := chosen_backend():  # mistyped, or not installed
+        return f"{chosen}: {error}"
+    return None
 
 
 def chosen_backend():

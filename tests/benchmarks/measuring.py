@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from quiet import is_unread
+
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
@@ -43,7 +46,9 @@ def run_main(main, errors=()):
         sys.stdout.flush()
     except errors as error:
         code = str(error)
-    except BrokenPipeError:
+    except OSError as error:
+        if not is_unread(error):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed at the end too
         code = 1
     sys.exit(code)
