@@ -62,6 +62,8 @@ def strategy():
         # Those that this process may use: of a shared machine they are not all.
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         tell(f"No GPU found: training on {counted(count, 'processor core')}, which is slow.")
+        if os.name == "nt":
+            tell("On Windows itself TensorFlow has no GPU support, only inside WSL2.")
     else:
         tell(f"Training on {counted(len(gpus), 'GPU')}.")
     if on_jax():

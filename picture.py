@@ -30,6 +30,7 @@ from quiet import stderr_to
 
 # Reading
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"  # brands in its first box
+INVALID_NAME = 123  # of Windows: no file's name can be so, such as *.png
 MAX_BYTES = 256 * 2**20  # 64 megapixels of uncompressed BGR are 192 MB
 SUBFILE, WIDTH, ORIENTATION, SAMPLES_PER_PIXEL = 0xFE, 0x100, 0x112, 0x115  # of EXIF 2.3, TIFF 6.0
 MOVING = b"GIF8", b"ANIM", b"acTL", b"avis"  # one is near the start of a file that may be animated
@@ -171,6 +172,8 @@ def read_bytes(path):
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         if getattr(error, "errno", None) == errno.ELOOP:
             raise PictureError("a loop of symbolic links") from None
+        if getattr(error, "winerror", None) == INVALID_NAME:
+            raise PictureError("no such file") from None
         reason = getattr(error, "strerror", None) or error
         raise PictureError(f"cannot be read: {reason}") from None
     if data.size == 0:

@@ -108,7 +108,6 @@ def quiet_libraries(gpu):
             sys.stderr = console
         if not _SHOW_ALL:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1" if gpu else "2"  # from warnings, errors on
-        if not _SHOW_ALL and not gpu:
             _logger.addFilter(_no_remark)
         try:
             with contextlib.nullcontext() if _SHOW_ALL else stderr_to(log):
@@ -127,7 +126,7 @@ def quiet_libraries(gpu):
 
 
 def _no_remark(record):
-    """False for what TensorFlow says on Windows whenever its devices are listed."""
+    """False for what TensorFlow says on Windows once its devices are listed; see devices.py."""
     return "GPU support is not available" not in record.getMessage()
 
 

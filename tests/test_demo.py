@@ -556,6 +556,8 @@ def test_second_run_replaces_its_own_answers_only(run, network, tmp_path):
         "l_x.png": b"the user's, and in the way where case is ignored",
         "notes.txt": b"user",
     }
+    if Path(str(answer).lower()).exists():
+        pytest.skip("this disk ignores case")
     for name, content in users.items():
         (tmp_path / "in" / "predictions" / name).write_bytes(content)
     # Read as l now: L_x.png is outdated, l_x.png is the user's.
@@ -1240,7 +1242,7 @@ def test_hostile_weights_files_are_refused_before_they_are_read(run, network, tm
 def test_whole_models_are_refused_whatever_their_name(run, network, tmp_path):
     for ending in (".keras", ".h5"):
         network.save(tmp_path / f"whole{ending}")
-        path = (tmp_path / f"whole{ending}").rename(tmp_path / "best.weights.h5")
+        path = (tmp_path / f"whole{ending}").replace(tmp_path / "best.weights.h5")
         refusal(run, write_sidecar(path))
     other = model.ResNet_inference(n_classes=62)
     assert "not the weights of a LeNet" in refusal(
@@ -1338,6 +1340,7 @@ def test_help_fits_80_columns_and_starts_without_keras():
     assert max(map(len, done.stdout.splitlines())) <= 80 and "python demo.py --draw" in done.stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there always is a display")
 def test_fresh_clone_without_a_display(clone, tmp_path):
     process = start(clone, cwd=tmp_path)
     out, err = process.communicate(timeout=120)

@@ -1660,12 +1660,12 @@ def test_what_is_no_regular_file_gives_one_line(tmp_path):
     assert line_of(tmp_path) == "is a directory"
     assert "null" in line_of("a\0b")
     assert line_of(os.devnull) == "not a regular file"
-    if os.name != "nt":  # there both need rights or are not there
+    if os.name != "nt":  # there these need rights, are not there or are no such file
         os.mkfifo(tmp_path / "fifo.png")
         assert line_of(tmp_path / "fifo.png") == "not a regular file"
         (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
         assert line_of(tmp_path / "loop.png") == "a loop of symbolic links"
-    assert "too long" in line_of(tmp_path / ("x" * 300)).lower()
+        assert "too long" in line_of(tmp_path / ("x" * 300)).lower()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")

@@ -93,12 +93,11 @@ def test_a_log_that_begins_within_goes_on_after_it():
     assert done.stderr.splitlines() == [b"WARNING:root:in it", b"WARNING:root:after it"]
 
 
-@pytest.mark.parametrize("gpu", [False, True])
-def test_that_windows_has_no_gpu_support_is_said_where_one_is_wanted(gpu):
-    code = f"""if True:
+def test_that_windows_has_no_gpu_support_is_not_said():
+    code = """if True:
         import platform
         from quiet import quiet_libraries
-        with quiet_libraries(gpu={gpu}):
+        with quiet_libraries(gpu=True):
             import tensorflow as tf
             platform.system = lambda: "Windows"
             tf.config.list_physical_devices()
@@ -107,8 +106,7 @@ def test_that_windows_has_no_gpu_support_is_said_where_one_is_wanted(gpu):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     line = [sys.executable, "-c", code]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert done.returncode == 0
-    assert ("native Windows" in done.stderr) == gpu
+    assert done.returncode == 0 and "native Windows" not in done.stderr
     assert "WARNING:tensorflow:another" in done.stderr
 
 
