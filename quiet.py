@@ -18,7 +18,7 @@ _one_thread = threading.RLock()  # of those that would be in `quiet_libraries`
 # See stderr_to: the files of all within it, the console's descriptor while there are any.
 _files_lock, _files, _console = threading.Lock(), [], None
 _REMARK = rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b"
-_logger = logging.getLogger("tensorflow")  # of its Python half, which writes to sys.stderr
+_logger = logging.getLogger("tensorflow")  # of its Python half, which goes past file 2
 
 
 def tell(text, end="\n", stream=None):
@@ -82,7 +82,8 @@ def quiet_libraries(gpu):
 
     TensorFlow writes some before it looks at TF_CPP_MIN_LOG_LEVEL, so that variable alone is not
     enough; and it calls a missing GPU an error. A user who sets the variable sees everything, at
-    once. After Ctrl-C nothing is shown. Of several threads one is within, the others wait.
+    once. After Ctrl-C nothing is shown. Of several threads one is within, the others wait. What
+    TensorFlow says on Windows alone is left out after it, too.
 
     Args:
         gpu: whether a GPU is wanted. Then warnings and whatever keeps one from being used are
@@ -117,7 +118,6 @@ def quiet_libraries(gpu):
             raise
         finally:
             sys.stderr = before
-            _logger.removeFilter(_no_remark)
             _redirect_handlers(console, before)
             log.seek(0)
             for line in log:
@@ -126,8 +126,9 @@ def quiet_libraries(gpu):
 
 
 def _no_remark(record):
-    """False for what TensorFlow says on Windows once its devices are listed; see devices.py."""
-    return "GPU support is not available" not in record.getMessage()
+    """False for what TensorFlow says on Windows alone: of GPUs, as devices.py does; of Keras."""
+    text = record.getMessage()
+    return "GPU support is not available" not in text and "is deprecated. Please use" not in text
 
 
 @contextlib.contextmanager
