@@ -1934,7 +1934,8 @@ def tensorboard(folder):
 def test_tensorboard_itself_shows_the_curves_and_pictures(whole):
     """Through the server's own interface: runs, a curve, images, the texts."""
     name = newest_state(whole)[0]["log_name"]
-    run = f"LeNet/{name}"
+    run = os.path.join("LeNet", name)  # TensorBoard names it as a path
+    train, validation, test = (os.path.join(run, p) for p in ("train", "validation", "test"))
 
     with tensorboard(whole) as address:
 
@@ -1942,26 +1943,27 @@ def test_tensorboard_itself_shows_the_curves_and_pictures(whole):
             with urllib.request.urlopen(f"{address}data/plugin/{what}") as answer:
                 return json.load(answer)
 
-        assert set(ask("scalars/tags")) == {f"{run}/{p}" for p in ("train", "validation", "test")}
-        points = ask(f"scalars/scalars?run={run}/validation&tag=epoch_accuracy")
+        assert set(ask("scalars/tags")) == {train, validation, test}
+        points = ask(f"scalars/scalars?run={urllib.parse.quote(validation)}&tag=epoch_accuracy")
         assert [step for _, step, _ in points] == [0, 1]
         tags = ask("images/tags")
-        assert set(tags[f"{run}/validation"]) == {"confusion", "surest_errors"}
-        assert set(tags[f"{run}/train"]) == {"augmented", "first_layer"}
-        assert set(tags[f"{run}/test"]) == {"confusion"}
+        assert set(tags[validation]) == {"confusion", "surest_errors"}
+        assert set(tags[train]) == {"augmented", "first_layer"}
+        assert set(tags[test]) == {"confusion"}
         tags = ask("text/tags")
-        assert set(tags[f"{run}/train"]) == {"settings", "network"}
-        assert set(tags[f"{run}/test"]) == {"final", "by_class"}
-        graphs = ask("graphs/info")[f"{run}/train"]
+        assert set(tags[train]) == {"settings", "network"}
+        assert set(tags[test]) == {"final", "by_class"}
+        graphs = ask("graphs/info")[train]
         assert graphs["run_graph"] and graphs["tags"]["keras"]["conceptual_graph"]
-        with urllib.request.urlopen(f"{address}data/plugin/graphs/graph?run={run}/train") as graph:
+        of_train = f"{address}data/plugin/graphs/graph?run={urllib.parse.quote(train)}"
+        with urllib.request.urlopen(of_train) as graph:
             assert b"conv2d" in graph.read()
         names = {row["name"] for row in ask_for_hparams(address)["hparamInfos"]}
         assert {"model", "dataset", "learning_rate"} <= names
         (trial,) = ask_for_hparams(address, "session_groups")["sessionGroups"]
         figures = {value["name"]["tag"]: value["value"] for value in trial["metricValues"]}
         last = newest_state(whole)[0]
-        assert trial["name"] == run and trial["hparams"]["seed"] == SETTINGS["seed"]
+        assert trial["name"] == f"LeNet/{name}" and trial["hparams"]["seed"] == SETTINGS["seed"]
         expected = last["history"][-1]["val_accuracy"], last["test"]["top 1"]
         assert (figures["epoch_accuracy"], figures["final/top_1"]) == pytest.approx(expected)
 
