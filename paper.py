@@ -315,6 +315,16 @@ def quantile(values, share):
     return np.partition(values, [place, place])[place]
 
 
+def dark_levels(grey, count):
+    """Otsu's threshold of (h, w) uint8, then that of what is not above it, and so on: `count`."""
+    for _ in range(count):
+        level, _ = cv2.threshold(grey, 0, 1, cv2.THRESH_OTSU)
+        yield level
+        grey = grey[grey <= level]
+        if not len(grey):
+            return
+
+
 def _weighted_median(values, weights):
     """The weighted median, to a quarter of a grey level; sorting would take ten times as long."""
     lowest = values.min()

@@ -10,7 +10,7 @@ a desk; a note is one of another colour. What lies around it is neither paper no
 import cv2
 import numpy as np
 
-from paper import gradient, quantile
+from paper import dark_levels, gradient, quantile
 from pieces import along_edges, box, grown, label_pieces, of_pieces, touching
 
 SHEET_SIDE = 64  # px, longer side of the picture in which a sheet is sought
@@ -76,12 +76,9 @@ def find_sheet(grey):
         (h, w) uint8, 1 well inside the sheet; None where there is none or it fills the picture.
     """
     grey = cv2.blur(grey, (3, 3))
-    some = grey.astype(np.uint8)
-    for _ in range(2):  # then among the darker pixels, of which paper in a shadow may be some
-        level, _ = cv2.threshold(some, 0, 1, cv2.THRESH_OTSU)
+    for level in dark_levels(grey.astype(np.uint8), 2):  # paper in a shadow may be darker
         inside = _inside(grey, (grey > level).astype(np.uint8), None, MIN_STEP, SHARE[0])
-        some = some[some <= level]
-        if inside is not None or not len(some):
+        if inside is not None:
             break
     return inside
 

@@ -1511,6 +1511,32 @@ def test_the_shadow_of_a_hand_or_a_phone(character, shade, softness):
     assert difference(to_emnist(picture), reference(character, 2.5)) < TOLERANCE
 
 
+@pytest.mark.parametrize("character", ["2", "H", "a", "8", "i"])
+@pytest.mark.parametrize("sun", ["blinds", "leaves", "many leaves"])
+def test_the_sun_through_blinds_or_leaves(character, sun):
+    """Bands or patches of shade all over the page, as wide as strokes or wider, paler than ink."""
+    page = paint(place(draw(character, 200, 2.5), 420, 380), (60, 50, 45), (215, 220, 225))
+    if sun == "blinds":
+        shade = np.indices(page.shape[:2])[0] % 70 < 32
+    else:
+        size = 9 if "many" in sun else 20
+        noise = np.random.default_rng(4).standard_normal(page.shape[:2])
+        shade = cv2.GaussianBlur(noise, (0, 0), size) > 0
+    shade = cv2.GaussianBlur(np.float32(shade), (0, 0), 3)
+    picture = photograph(page * (1 - 0.45 * shade[..., None]), noise=2)
+    assert difference(to_emnist(picture), reference(character, 2.5)) < 0.2
+
+
+@pytest.mark.parametrize("character", ["2", "H", "a", "8"])
+def test_the_ring_of_a_cup_is_no_ink(character):
+    page = paint(place(draw(character, 130, 2.5), 420, 420), (60, 50, 45), (215, 220, 225))
+    ring = np.zeros(page.shape[:2], np.float32)
+    cv2.circle(ring, (150, 330), 190, 1, 9)
+    ring = cv2.GaussianBlur(ring, (0, 0), 2)[..., None] * (0.35, 0.25, 0.15)
+    picture = photograph(page * (1 - ring), noise=2)
+    assert difference(to_emnist(picture), reference(character, 2.5)) < 0.2
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 def test_the_flecks_in_mottled_ink_are_no_shadow(character):
     """A felt pen's on skin: beside each fleck the ink rises as steeply as at its rims."""

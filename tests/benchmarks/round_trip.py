@@ -2,14 +2,15 @@
 
     python tests/benchmarks/round_trip.py WEIGHTS ... --dataset handwritten62 --data_dir DATA
 
-Each image becomes ten simulated pictures: one painted on a computer, in coats of a half-
+Each image becomes eleven simulated pictures: one painted on a computer, in coats of a half-
 transparent brush; one drawn with a crayon or chalk, the paper's tooth in its strokes, half of them
 light on dark; a small one, cut out close to the ink, 15 to 85 px wide; a photograph of 120 to 900
 px, somewhere on which the character stands, in uneven light, of a fifth of them light on dark; one
-in the light of a flash; one with the shadow of a phone or of fingers; one of a sheet on a desk; one
-with ruled lines or squares, a shadow, a desk, each or not as it comes; a form's cell; and what else
-forms print: a comb, its teeth alone, a cell in dashes, its corners, a line to write on. On the last
-nine ink and paper have colours, texture, noise and JPEG's traces.
+in the light of a flash; one with the shadow of a phone or of fingers; one in the sun through blinds
+or leaves; one of a sheet on a desk; one with ruled lines or squares, a shadow, a desk, each or not
+as it comes; a form's cell; and what else forms print: a comb, its teeth alone, a cell in dashes,
+its corners, a line to write on. On the last ten ink and paper have colours, texture, noise and
+JPEG's traces.
 The table says how well weights read the images themselves, and the pictures by way of
 `picture.convert`: what is lost between them is the conversion's, or the network's that does not
 know its images. All is seeded and of validation images, so that recipes and conversions can be
@@ -122,6 +123,25 @@ def together(image, random):
         light *= 1 - random.uniform(0.15, 0.45) * _shadow(ink.shape, middle, random)
     page = _printed(marks, light, random, dark=True)
     return _on_a_desk(page, ink, random) if random.random() < 0.5 else page
+
+
+def sunlit(image, random):
+    """In the sun, through blinds or leaves: bands or patches of shade all over the page."""
+    ink, _ = _page(image, random)
+    side, (across, down) = max(ink.shape), _places(ink.shape[::-1])
+    if random.random() < 0.5:
+        angle = random.choice([0, np.pi / 2]) + random.normal(0, 0.25)
+        height, width = np.array(ink.shape) / side
+        along = across * width * np.cos(angle) + down * height * np.sin(angle)
+        bands = along / random.uniform(0.06, 0.25) + random.uniform()
+        shade = bands % 1 < random.uniform(0.3, 0.7)
+    else:
+        size = side * random.uniform(0.02, 0.08)
+        leaves = cv2.GaussianBlur(random.normal(size=ink.shape), (0, 0), size)
+        shade = leaves > leaves.std() * random.uniform(-0.5, 0.5)
+    shade = cv2.GaussianBlur(np.float32(shade), (0, 0), side * random.uniform(0.004, 0.02))
+    light = 1 + _slope(ink.shape[::-1], random.uniform(-0.2, 0.2, 2))
+    return _printed(ink, light * (1 - random.uniform(0.25, 0.6) * shade), random, dark=True)
 
 
 def _shadow(shape, middle, random):
@@ -326,7 +346,7 @@ def main():
     loaded = data.load(options.dataset, options.data_dir)
     images, classes = loaded.validation
     kinds = {"as they are": (images.astype(np.float32) / 255, 0)}
-    every = (painted, rough, small, photograph, flash, shaded, desk, together, cell, form)
+    every = (painted, rough, small, photograph, flash, shaded, sunlit, desk, together, cell, form)
     for kind in every:
         random = np.random.default_rng(0)
         kinds[kind.__name__] = converted([kind(image[..., 0], random) for image in images])
