@@ -122,13 +122,14 @@ def _in_even_light(picture, work, scale, spotless):
         picture: the picture itself, or that without lit paper.
         (ink, mask): from `_find_ink`.
     """
+    if scale >= SMALL or spotless:  # a cut-out may touch its edges; a paint program has no sun
+        return picture, _find_ink(work, scale, spotless)
     found, parts = None, np.inf
     with contextlib.suppress(NoInk):
         found = _find_ink(work, scale, spotless)
         pieces, edges = _pieces_and_edges(found[1])
         parts = pieces + 2 * edges
-    doubtful = parts > TIDY and scale < SMALL and not spotless
-    for shade in _shades(work) if doubtful else ():
+    for shade in _shades(work) if parts > TIDY else ():
         with contextlib.suppress(NoInk):
             again = _find_ink(np.minimum(work, np.float32(shade)), scale, spotless)
             pieces, edges = _pieces_and_edges(again[1])

@@ -18,7 +18,7 @@ _one_thread = threading.RLock()  # of those that would be in `quiet_libraries`
 # See stderr_to: the files of all within it, the console's descriptor while there are any.
 _files_lock, _files, _console = threading.Lock(), [], None
 _REMARK = rb"I\d{4} |WARNING: All log messages before absl|.*\bcuInit\b"
-_logger = logging.getLogger("tensorflow")  # of its Python half, which goes past file 2
+_logger = logging.getLogger("tensorflow")  # of its Python half, which writes to sys.stderr
 
 
 def tell(text, end="\n", stream=None):

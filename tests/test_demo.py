@@ -1298,19 +1298,24 @@ def test_a_backend_that_is_not_there_is_one_line(clone):
     assert err.startswith("KERAS_BACKEND=jaxx: ")
 
 
-@pytest.mark.parametrize("script", ["demo.py", "mytrain.py"])
-def test_windows_without_the_c_runtime_is_one_line(tmp_path, script):
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["demo.py", "--no-window"], 2), (["mytrain.py"], 1)],
+    ids=["demo", "train"],
+)
+def test_windows_without_the_c_runtime_is_one_line(tmp_path, command, code):
     """As TensorFlow 2.21 tells it where vcruntime140_threads.dll is missing."""
     told = "DLL load failed while importing _pywrap_tensorflow_internal: Module not found."
     (tmp_path / "keras.py").write_text(f"raise RuntimeError({told!r})")
     done = subprocess.run(
-        [sys.executable, ROOT / script, *(["--no-window"] if script == "demo.py" else [])],
+        [sys.executable, *command],
+        cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode == (2 if script == "demo.py" else 1)
+    assert done.returncode == code
     assert done.stderr.count("\n") == 1 and "Visual C++ Redistributable" in done.stderr
 
 

@@ -16,10 +16,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-from quiet import is_unread
+from quiet import is_unread  # the project is on the path of whoever imports this
 
+ROOT = Path(__file__).resolve().parents[2]
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 

@@ -15,10 +15,11 @@ import csv
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import numpy as np
 from measuring import run_main
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from calibration import calibration_error
 
 SHOWN = 10  # confusions
