@@ -24,6 +24,7 @@ WINDOW = "monitor"
 POSITION = (960, 540)  # where the window opens; nearer where the screen is known to be smaller
 PANEL_SIZE = (880, 440)  # width, height: with the foot below it fits a 1920x1080 screen from there
 FOOT = 28  # height of the window's line of keys, which is not saved
+RESIZES = 3  # how often a window that opened is given its size again
 POLL_MS = 50  # how often a waiting window looks whether it was closed
 CELL, PREVIEW = (232, 212), (208, 136)  # width, height of the sheet's cells, of a picture in them
 SHEET_COLUMNS, SHEET_EDGE = 5, 20  # 5 columns make a sheet 1200 px wide
@@ -42,6 +43,7 @@ NAMED_KEYS = {  # codes of waitKeyEx: plain, X11, Windows, macOS; arrows go back
     **dict.fromkeys(range(0xFFE1, 0xFFEF), ""),  # Shift, Ctrl, Alt alone
 }
 CUBIC, NEAREST = cv2.INTER_CUBIC, cv2.INTER_NEAREST  # to enlarge: smoothly, pixel by pixel
+_resizes_left = 0  # of the open window
 UNICODE = int(cv2.__version__.split(".")[0]) >= 5  # OpenCV 5 draws any script, 4 only ASCII
 
 
@@ -285,8 +287,10 @@ def with_foot(panel, left, right):
 
 def display(picture, title):
     """Puts the picture into the window; opens and places it first where it is not there."""
+    global _resizes_left
     opens = not _is_open()
     if opens:
+        _resizes_left = RESIZES
         if not os.path.isdir(os.environ.get("QT_QPA_FONTDIR", ".")):  # the wheel names a folder it
             os.environ["QT_QPA_FONTDIR"] = os.path.dirname(cv2.__file__)  # lacks: ten warnings
         cv2.namedWindow(WINDOW, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
@@ -328,6 +332,19 @@ def _is_open():
     return visible >= (0 if cv2.currentUIFramework() == "COCOA" else 1)
 
 
+def _keep_size():
+    """Mends a window that hears late of the few pixels it was created with: Qt takes that for new.
+
+    The picture would stay that small, and the mouse unheard beside it. Not for ever: a desktop
+    of tiles decides on sizes itself.
+    """
+    global _resizes_left
+    size = PANEL_SIZE[0], PANEL_SIZE[1] + FOOT
+    if sys.platform == "linux" and _resizes_left and cv2.getWindowImageRect(WINDOW)[2:] != size:
+        _resizes_left -= 1
+        cv2.resizeWindow(WINDOW, *size)
+
+
 def read_key(wait_ms):
     """The key pressed within wait_ms: a name, a lower-case character, or '' for none.
 
@@ -337,6 +354,7 @@ def read_key(wait_ms):
     code = cv2.waitKeyEx(wait_ms)
     if not _is_open():
         return "q"
+    _keep_size()
     if code == -1:
         return ""
     code &= 0xFFFFFF if sys.platform == "win32" else 0xFFFF  # above: Shift, Ctrl, Num Lock

@@ -18,7 +18,7 @@ import pytest
 
 import pad as pad_window
 from pad import Pad
-from panel import draw_panel, picture_box
+from panel import RESIZES, draw_panel, picture_box
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -316,6 +316,26 @@ def test_after_a_turn_of_the_wheel_a_stroke_is_where_it_was_drawn(window, tmp_pa
     letter = (cv2.imread(str(tmp_path / "drawing.png")) < 255).any(axis=2)
     left, top = 960 + picture_box()[0], 540 + picture_box()[1]
     assert letter[700 - top, 1104 - left : 1196 - left].all() and letter.sum() < 20 * 122
+
+
+def test_a_window_that_hears_late_of_its_first_size_keeps_its_own(window):
+    """As it happens on a busy machine: the picture was that small, the mouse unheard beside it."""
+    window.tell_size(98, 70)
+    time.sleep(0.3)
+    window.xdotool("mousemove", 1196, 770, "sleep", 0.1, "click", 1)
+    window.wait_until(lambda: window.title() == "monitor: L")
+    window.xdotool("key", "q")
+    assert window.end()[::2] == (0, "")
+
+
+def test_a_desktop_that_decides_on_sizes_is_not_argued_with(window):
+    for _ in range(RESIZES + 1):
+        window.tell_size(600, 500)  # the picture, 600x319, is in its middle
+        time.sleep(0.2)
+    window.xdotool("mousemove", 960 + 440, 540 + 412, "sleep", 0.1, "click", 1, "sleep", 0.3)
+    assert window.title() == "monitor: draw"  # on the pad, were it as large as it was
+    window.xdotool("key", "q")
+    assert window.end()[::2] == (0, "")
 
 
 def test_ctrl_c_while_the_mouse_moves_ends_it(open_window, tmp_path):

@@ -76,14 +76,23 @@ class Window:
 
     def close_by_cross(self):
         """What a window manager sends when its cross is clicked: WM_DELETE_WINDOW."""
+        # XClientMessageEvent: type, serial, send_event, display, window, message, format, data
+        self._send(33, 0, 1, 0, self.id, "WM_PROTOCOLS", 32, "WM_DELETE_WINDOW")
+
+    def tell_size(self, width, height):
+        """Tells the program, but not the screen, of another size of its window."""
+        # XConfigureEvent: as above up to display, event, window, x and y, width and height
+        x_y, size = 960 | 540 << 32, width | height << 32
+        self._send(22, 0, 1, 0, self.id, self.id, x_y, size)
+
+    def _send(self, *words):
+        """Sends an event of X11's, in words of 64 bits; texts are the names of atoms."""
         x11 = ctypes.CDLL("libX11.so.6")
         x11.XOpenDisplay.restype, x11.XInternAtom.restype = ctypes.c_void_p, ctypes.c_ulong
         display = ctypes.c_void_p(x11.XOpenDisplay(self.display.encode()))
-        protocols, delete = (
-            x11.XInternAtom(display, name, 0) for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW")
+        event = (ctypes.c_long * 24)(
+            *(x11.XInternAtom(display, w.encode(), 0) if isinstance(w, str) else w for w in words)
         )
-        # XClientMessageEvent: type, serial, send_event, display, window, message, format, data
-        event = (ctypes.c_long * 24)(33, 0, 1, 0, self.id, protocols, 32, delete)
         x11.XSendEvent(display, ctypes.c_ulong(self.id), 0, ctypes.c_long(0), ctypes.byref(event))
         x11.XSync(display, 0)
         x11.XCloseDisplay(display)
