@@ -8,6 +8,7 @@ OpenCV and numpy: the function that reads is passed in.
 
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ from panel import (
     with_foot,
 )
 
-POLL_MS = 8  # how long a key is waited for; with a `read` of 20 ms about 30 updates a second
+POLL_MS = 8  # how long a key is waited for
 PEN_WIDTHS = (4, 8, 12, 16, 20, 26, 34, 44)  # px on the pad of 424x364; + and - walk along them
 ERASER = 2  # the eraser's width in pens
 INK = (110, 52, 24)  # BGR
@@ -103,13 +104,41 @@ class Pad:
         return drawing
 
 
+class Reader:
+    """Reads the newest drawing in a thread of its own.
+
+    The pad looks at the mouse meanwhile: of all moves between two looks Qt keeps the last alone.
+    """
+
+    NOTHING = None, (), False
+
+    def __init__(self, read):
+        self.read = read
+        self.thread = ThreadPoolExecutor(1)
+        self.reading, self.asked, self.answer = self.NOTHING, None, None
+
+    def newest(self, drawing):
+        """The reading of this drawing, or of one before it as long as this is being read.
+
+        Of None, an empty pad, it is NOTHING. Raises what `read` raised.
+        """
+        if drawing is None:
+            self.reading, self.asked, self.answer = self.NOTHING, None, None
+            return self.reading
+        if self.answer is not None and self.answer.done():
+            self.reading, self.answer = self.answer.result(), None
+        if self.answer is None and self.asked is not drawing:
+            self.asked, self.answer = drawing, self.thread.submit(self.read, drawing)
+        return self.reading
+
+
 def drawing_pad(read, save):
     """Draw with the mouse and watch it being read, until q, Esc or the window's cross.
 
     Args:
         read: function of a picture, uint8 BGR -> (image, readings, unsure) as in `draw_panel`;
-            (None, (), False) where it sees nothing. Called once for a change, never for an empty
-            pad.
+            (None, (), False) where it sees nothing. Called in a thread, once for a change at most,
+            always for the last one, never for an empty pad.
         save: function of a picture -> the path under which it saved it.
 
     Raises:
@@ -119,6 +148,7 @@ def drawing_pad(read, save):
     pad = Pad(size)
     actions = {"u": pad.undo, "c": pad.clear, "e": pad.toggle_eraser}
     actions |= {"+": lambda: pad.change_pen(1), "-": lambda: pad.change_pen(-1)}
+    reader, shown_reading = Reader(read), None
     seen, shown, key = None, None, ""
     # OpenCV would drop a KeyboardInterrupt that is raised in its call of `_on_mouse`.
     stopped = []
@@ -130,19 +160,19 @@ def drawing_pad(read, save):
             if pad.changes != seen:
                 seen, note, drawing = pad.changes, KEYS, pad.render()
                 inked = (drawing < 255).any()
-                reading = read(drawing) if inked else (None, (), False)
+            reading = reader.newest(drawing if inked else None)
             if key == "s":  # here: with what was drawn while the key was waited for
                 try:
                     note = f"saved as {save(drawing)}" if inked else "nothing drawn, nothing saved"
                 except OSError as error:
                     note = f"not saved: {error.strerror}"
             tool = pad.erasing, pad.width(pad.erasing)
-            if (seen, note, tool) != shown:
+            if (seen, note, tool) != shown or reading is not shown_reading:
                 answer = reading[1][0][0] if reading[1] else "draw"
                 display(_draw_pad(drawing, *reading, note, *tool), f"{WINDOW}: {answer}")
                 if shown is None:
                     cv2.setMouseCallback(WINDOW, lambda *event: _on_mouse(pad, (x, y), *event))
-                shown = seen, note, tool
+                shown, shown_reading = (seen, note, tool), reading
             key = read_key(POLL_MS)
             if key == "q":
                 return
@@ -151,6 +181,7 @@ def drawing_pad(read, save):
                 cv2.destroyWindow(WINDOW)
                 pad.wheeled, shown = False, None
     finally:
+        reader.thread.shutdown()
         signal.signal(signal.SIGINT, before)
         cv2.destroyAllWindows()
 

@@ -301,6 +301,21 @@ def test_drawing_with_the_mouse(window, tmp_path):
     assert sizes[: largest + 1] == sorted(sizes[: largest + 1])  # it follows the pen
 
 
+def test_a_stroke_is_whole_however_slowly_it_is_read(open_window, tmp_path):
+    slow = PAD.replace("time.sleep(0.02)", "time.sleep(0.5)")
+    window = open_window([sys.executable, "-c", slow, tmp_path], cwd=ROOT)
+    left, top = 960 + picture_box()[0], 540 + picture_box()[1]
+    words = ["mousemove", left + 60, top + 60, "sleep", 0.2, "mousedown", 1]
+    for k in range(81):  # a V
+        words += ["mousemove", left + 60 + 2 * k, top + 300 - 6 * abs(k - 40), "sleep", 0.01]
+    window.xdotool(*words, "mouseup", 1, "sleep", 0.3, "key", "s")
+    window.wait_until(lambda: (tmp_path / "drawing.png").exists())
+    window.xdotool("sleep", 0.2, "key", "q")
+    assert window.end()[::2] == (0, "")
+    letter = (cv2.imread(str(tmp_path / "drawing.png")) < 255).any(axis=2)
+    assert letter[290, 135:146].all() and not letter[60:100, 120:160].any()
+
+
 def test_after_a_turn_of_the_wheel_a_stroke_is_where_it_was_drawn(window, tmp_path):
     zoomed = window.id
     window.xdotool("mousemove", 1100, 700, "click", 4)

@@ -1,10 +1,10 @@
-"""How often the drawing pad shows a new reading while the mouse moves.
+"""How often the drawing pad shows something new while the mouse moves.
 
     python tests/benchmarks/pad_speed.py        # needs Xvfb and xdotool; about 15 s
 
 The real pad with the shipped weights on a virtual screen; xdotool draws a spiral without a pause.
-An update is a panel put into the window: the stroke, the converted image, its reading and bars.
-Prints updates a second in each of ten parts of the drawing: median, slowest and fastest.
+An update is a panel put into the window, with more of the stroke or a new reading. Prints updates
+and readings a second in each of ten parts of the drawing: median, slowest and fastest.
 """
 
 import argparse
@@ -29,13 +29,18 @@ NOTING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 import demo, pad
-shown, display = [], pad.display
-def noting(*what):
-    display(*what)
-    shown.append(time.perf_counter())
-pad.display = noting
+def noted(function, times):
+    def call(*what):
+        try:
+            return function(*what)
+        finally:
+            times.append(time.perf_counter())
+    return call
+updates, readings = [], []
+pad.display, demo.rank = noted(pad.display, updates), noted(demo.rank, readings)
 demo.main(["--draw", "--weights", sys.argv[1] + "/checkpoints/shipped/ResNet.weights.h5"])
-print("shown", *shown)
+print("updates", *updates)
+print("readings", *readings)
 """
 
 
@@ -67,13 +72,15 @@ def main():
         code, lines, err = window.end()
     if code or err:
         sys.exit(err)
-    times = np.array([float(t) for t in lines[-1].split()[1:]][1:])  # the first is the empty pad
-    edges = np.linspace(times[0], times[-1], PARTS + 1)
-    counts, _ = np.histogram(times, edges)
-    rates = counts / np.diff(edges)
-    print(f"{len(times)} updates in {times[-1] - times[0]:.1f} s, {os.cpu_count()} cores")
-    print(f"updates a second: median {statistics.median(rates):.0f}, "
-          f"slowest part {rates.min():.0f}, fastest {rates.max():.0f}")  # fmt: skip
+    print(f"{os.cpu_count()} cores")
+    for line in lines[-2:]:
+        name, *times = line.split()
+        times = np.float64(times)[1:]  # the first update is the empty pad
+        counts, edges = np.histogram(times, PARTS)
+        rates = counts / np.diff(edges)
+        print(f"{len(times)} {name} in {times[-1] - times[0]:.1f} s; a second: "
+              f"median {statistics.median(rates):.0f}, "
+              f"slowest part {rates.min():.0f}, fastest {rates.max():.0f}")  # fmt: skip
 
 
 if __name__ == "__main__":
