@@ -8,7 +8,6 @@ were chosen on glyphs drawn on simulated paper.
 """
 
 import contextlib
-import itertools
 
 import cv2
 import numpy as np
@@ -16,7 +15,6 @@ import numpy as np
 from character import NoInk, find_character, ink_level, ruled
 from paper import (
     MIN_CONTRAST,
-    dark_levels,
     has_highlighter,
     ink_side,
     light_on,
@@ -24,9 +22,10 @@ from paper import (
     quantile,
     without_ink,
 )
-from pieces import box, cut_by_edges, cut_off, grown, label_pieces, of_pieces, touching
+from pieces import box, grown, label_pieces, of_pieces, touching
 from shadow import without_shadow
 from sheet import SHEET_SIDE, find_canvas, find_cell, find_note, find_sheet, find_slip
+from sun import in_even_light
 
 BILEVEL = 0.95  # share of the pixels near black or white: a bilevel scan has more
 DOTTED = 0.6  # share of a page's parts, 16 across and down, that have dots in them, at least
@@ -35,9 +34,6 @@ WORK_MIN, WORK_MAX = 192, 256  # px, longer side of the picture while ink is sou
 GLYPH_MIN = 64  # px, longer side of a glyph: around a smaller one it is looked again, enlarged
 SPOTLESS = 0.4  # share of the pixels that equal their neighbours and have one level: it has more
 SMALL = 2  # from this scale on a picture is small: its soft rims are not told from sharp ones
-SHADES = 2  # how many colours of paper in the shade are tried
-DARKEST = 0.03  # share of the pixels between two levels that are darker than paper in the shade
-TIDY = 2  # pieces of a character that touches no edge: with more, other light is tried
 BACKGROUND_SIDE = 96  # px, longer side of the picture when its background is estimated
 BEYOND = 0.6  # share of the ink on a sheet: less of it that goes on beyond is left out
 NEAR_ASPECT = 8  # as LINE_ASPECT, in the part of a page around a character, whose strokes end in it
@@ -104,63 +100,15 @@ def _find_on_paper(picture, work, scale, spotless):
         if margin is not None:  # once at most; the edges of a sheet may be seen then too
             wider = cv2.copyMakeBorder(picture, *margin)
             return _find_on_paper(wider, *_rescaled(wider))
-        picture, found = _in_even_light(picture, work, scale, spotless)
         sheet = None
+        if scale >= SMALL or spotless:  # a cut-out may touch its edges; a paint program has no sun
+            found = _find_ink(work, scale, spotless)
+        else:
+            shade, found = in_even_light(work, lambda work: _find_ink(work, scale, spotless))
+            picture = picture if shade is None else np.minimum(picture, np.uint8(shade))
     if max(box(found[1])[2:]) < GLYPH_MIN:  # a small glyph on a large page: look again, from near
         return _look_closer(picture, *found, sheet, spotless)
     return found
-
-
-def _in_even_light(picture, work, scale, spotless):
-    """`_find_ink`, also where the sun shines through blinds or leaves.
-
-    A character is in few pieces and within the picture, patches of light and shade are neither.
-    Where it seems to be otherwise, lit paper is made as dark as paper in the shade, and what is
-    found then is taken, if it is in fewer pieces and touches no edge.
-
-    Returns:
-        picture: the picture itself, or that without lit paper.
-        (ink, mask): from `_find_ink`.
-    """
-    if scale >= SMALL or spotless:  # a cut-out may touch its edges; a paint program has no sun
-        return picture, _find_ink(work, scale, spotless)
-    found, parts = None, np.inf
-    with contextlib.suppress(NoInk):
-        found = _find_ink(work, scale, spotless)
-        pieces, edges = _pieces_and_edges(found[1])
-        parts = pieces + 2 * edges
-    for shade in _shades(work) if parts > TIDY else ():
-        with contextlib.suppress(NoInk):
-            again = _find_ink(np.minimum(work, np.float32(shade)), scale, spotless)
-            pieces, edges = _pieces_and_edges(again[1])
-            if not edges and pieces < parts:
-                found, parts, picture = again, pieces, np.minimum(picture, np.uint8(shade))
-        if parts <= TIDY:
-            break
-    if found is None:
-        raise NoInk
-    return picture, found
-
-
-def _shades(work):
-    """Yields colours, (3,) BGR, that paper in the shade may have: a light one, then a dark one."""
-    grey = cv2.cvtColor(cv2.blur(work, (3, 3)), cv2.COLOR_BGR2GRAY).astype(np.uint8)
-    for lit, dark in itertools.pairwise(dark_levels(grey, 1 + SHADES)):
-        between = work[(grey > dark) & (grey <= lit)]
-        if len(between):
-            yield np.quantile(between, DARKEST, axis=0)
-
-
-def _pieces_and_edges(mask):
-    """How many pieces a mask, (h, w) bool, has, and how many of the picture's edges they touch.
-
-    Parts of neighbours, fingers and pens do not count: they are left out afterwards.
-    """
-    labels, stats = label_pieces(mask)
-    kept = ~cut_off(labels, stats)
-    kept[0] = False
-    edges = cut_by_edges(stats[kept], mask.shape, 1).any(axis=1)
-    return np.count_nonzero(kept), np.count_nonzero(edges)
 
 
 def _rescaled(picture):

@@ -1527,6 +1527,33 @@ def test_the_sun_through_blinds_or_leaves(character, sun):
     assert difference(to_emnist(picture), reference(character, 2.5)) < 0.2
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("shade", [0.05, 0.3])
+def test_a_photographed_character_at_the_picture_s_edge_is_whole(character, turns, shade):
+    """No sun's patch, of which a part of the stroke would be the character."""
+    coverage = place(draw(character, 300, 2.5), 420, 420)
+    left = np.rot90(coverage, turns)
+    left = np.roll(left, -np.argmax(left.max(axis=0) > 0.5) - 3, axis=1)
+    left[:, 417:] = 0
+    page = paint(np.rot90(left, -turns), ink=(60, 50, 40), paper=(205, 210, 212))
+    picture = photograph(page, noise=3, shade=shade)
+    assert difference(to_emnist(picture), reference(character, 2.5)) < 0.3
+
+
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("gap", [10, 14])
+def test_all_pieces_of_a_photographed_character_are_kept(character, gap):
+    coverage = place(draw(character, 300, 2.5), 420, 420)
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        y, x = rng.choice(np.argwhere(coverage > 0.5))
+        cv2.circle(coverage, (int(x), int(y)), gap, 0, -1)
+    colours = paint(coverage, (60, 50, 40), (205, 210, 212))
+    even, uneven = (to_emnist(photograph(colours, noise=3, shade=s)) for s in (0, 0.3))
+    assert difference(uneven, even) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", ["2", "H", "a", "8"])
 def test_the_ring_of_a_cup_is_no_ink(character):
     page = paint(place(draw(character, 130, 2.5), 420, 420), (60, 50, 45), (215, 220, 225))
