@@ -267,8 +267,8 @@ def check_output(path, endings):
     if os.path.isfile(path):
         # "+": not replaceable where open elsewhere, on Windows, or another's.
         with open(path, "r+b") as file:
-            head = ",".join(COLUMNS).encode()
-            if file.readline(200).rstrip() not in (b"", head) and not is_overview(target):
+            first, head = file.readline(200), ",".join(COLUMNS).encode()
+            if first and first.rstrip() != head and not is_overview(target):
                 raise FileExistsError(None, "it is there already, and no table of an earlier run")
     if not target.parent.is_dir():
         raise FileNotFoundError(None, f"there is no folder {os.path.dirname(path)}")

@@ -84,7 +84,7 @@ def predict(model, pictures):
         WeightsError: the answers are not finite.
     """
     shape = getattr(pictures, "shape", ())
-    if len(shape) == 2 or shape[2:] == (3,):  # each of its rows would be a picture
+    if len(shape) == 2 or shape[2:] in ((1,), (3,), (4,)):  # each of its rows would be a picture
         raise TypeError("predict takes a list of pictures: [picture]")
     images = [to_emnist(picture) for picture in pictures]
     return probabilities(model, np.asarray(images, np.float32).reshape(-1, 28, 28, 1))
@@ -169,7 +169,7 @@ def parse(argv):
     text = "write file, character, confidence, second, third, note of all that were read; to "
     text += "standard output for -, all else then goes to standard error"
     add("--csv", type=os.path.expanduser, metavar="FILE", help=text)
-    text = "write all pictures and answers as one picture"
+    text = "write all that were read and their answers as one picture"
     add("--sheet", type=os.path.expanduser, metavar="FILE.png", help=text)
     argv = sys.argv[1:] if argv is None else argv
     # All behind `--` are files; parse_intermixed_args forgets that in its second pass.

@@ -281,7 +281,8 @@ def _tags(tiff, page=0):
         entry = directory + 2 + 12 * k
         if entry + 12 > len(tiff):
             break
-        tags.setdefault(number(entry, 2), number(entry + 8, 2))
+        is_long = number(entry + 2, 2) == 4  # TIFF's type LONG
+        tags.setdefault(number(entry, 2), number(entry + 8, 4 if is_long else 2))
     return tags
 
 

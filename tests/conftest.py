@@ -4,6 +4,7 @@ The archive has EMNIST's own format (gzip.zip with gzip'd idx files, images tran
 served from localhost; nothing outside the repo is read and no other address is contacted.
 """
 
+import contextlib
 import gc
 import gzip
 import hashlib
@@ -101,6 +102,15 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@contextlib.contextmanager
+def serving(handler):
+    """A web server on localhost; gives its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def pytest_collection_finish():
     """Nothing that was imported is garbage: leaving it out of every search for some saves 8 %."""
     gc.freeze()
@@ -111,11 +121,8 @@ def archive_url(tmp_path_factory):
     """Address on localhost of the small gzip.zip."""
     folder = tmp_path_factory.mktemp("served")
     write_emnist_archive(folder / "gzip.zip")
-    handler = partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/gzip.zip"
-        server.shutdown()
+    with serving(partial(QuietHandler, directory=str(folder))) as address:
+        yield f"{address}/gzip.zip"
 
 
 @pytest.fixture(scope="session")
@@ -133,11 +140,9 @@ def stalling_url(archive_url):
             self.wfile.write(archive[: len(archive) // 2])
             over.wait(60)
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/gzip.zip"
+    with serving(Stalling) as address:
+        yield f"{address}/gzip.zip"
         over.set()
-        server.shutdown()
 
 
 def point_emnist_to(url):

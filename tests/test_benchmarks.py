@@ -1,6 +1,7 @@
 """The benchmarks of weights: classes found among a network's outputs, readings scored."""
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -134,6 +135,14 @@ def test_weights_of_other_classes_have_no_mean(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         runpy.run_path(str(ROOT / "tests" / "benchmarks" / "average.py"), run_name="__main__")
     assert "different networks or classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["conftest", "test_train", "xvfb"])
+def test_what_the_benchmarks_take_from_the_tests_is_there(name):
+    """Most of them take minutes, and are run by hand."""
+    texts = [path.read_text("utf-8") for path in (ROOT / "tests" / "benchmarks").glob("*.py")]
+    taken = set(re.findall(rf"(?<![\w.]){name}\.(\w+)", "\n".join(texts)))
+    assert taken and taken <= set(dir(importlib.import_module(name)))
 
 
 @pytest.mark.parametrize("option", [["--count", "1"], ["--repeats", "0"], ["--memory", "10", "-1"]])

@@ -1,7 +1,6 @@
 """The data: EMNIST through TFDS's real builder, upright; order and augmentation by (seed, step)."""
 
 import hashlib
-import http.server
 import json
 import logging
 import os
@@ -10,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from dataclasses import replace
@@ -26,6 +24,7 @@ from conftest import (
     TRAIN_PER_CLASS,
     QuietHandler,
     emnist_examples,
+    serving,
 )
 from tensorflow_datasets.core.download import checksums
 
@@ -326,13 +325,10 @@ def test_a_download_that_breaks_off_leaves_no_part_of_it(emnist_builder, tmp_pat
 
     others = tmp_path / "downloads" / "emnist" / "gzip.zip.tmp.0123"
     others.mkdir(parents=True)
-    with http.server.HTTPServer(("127.0.0.1", 0), BreakingOff) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/gzip.zip"
-        monkeypatch.setattr(emnist_builder, "URL", address)
+    with serving(BreakingOff) as address:
+        monkeypatch.setattr(emnist_builder, "URL", f"{address}/gzip.zip")
         with pytest.raises(data.DataError, match="could not be downloaded"):
             data.load("emnist", tmp_path)
-        server.shutdown()
     assert [*others.parent.iterdir()] == [others]
 
 

@@ -833,7 +833,7 @@ def test_a_file_of_the_user_s_is_no_place_for_a_csv(run, tmp_path):
     write_picture(tmp_path / "x.png", "L")
     labels = tmp_path / "labels.csv"
     corrected = ",".join(answers.COLUMNS) + ",right\nx.png,L,0.9,,,,l\n"
-    for theirs in ("file,character\nx.png,L\n", "notes\n", corrected):
+    for theirs in ("file,character\nx.png,L\n", "notes\n", "\nnotes\n", corrected):
         labels.write_text(theirs)
         code, _, err = run("x.png", "--csv", "labels.csv")
         assert code == 2 and labels.read_text() == theirs
@@ -1000,10 +1000,9 @@ def test_predict_of_none_one_and_more_than_a_batch(weights, monkeypatch):
 
 def test_predict_refuses_a_picture_that_is_in_no_list(weights):
     loaded = demo.get_model(str(weights))
-    with pytest.raises(TypeError, match="list of pictures"):
-        demo.predict(loaded, glyph("7"))
-    with pytest.raises(TypeError, match="list of pictures"):
-        demo.predict(loaded, glyph("7")[..., 0])
+    for alone in (glyph("7"), glyph("7")[..., 0], cv2.cvtColor(glyph("7"), cv2.COLOR_BGR2BGRA)):
+        with pytest.raises(TypeError, match="list of pictures"):
+            demo.predict(loaded, alone)
     assert demo.predict(loaded, np.stack([glyph("7"), glyph("L")])).shape == (2, 62)
     for no_picture in ("scan.jpg", None):  # what cv2.imread returns of a file that is not there
         with pytest.raises(TypeError, match="read a file with read_picture"):

@@ -247,9 +247,12 @@ def test_of_several_pages_in_the_other_order_of_bytes_it_is_said_that_one_is_rea
     assert loading.look(str(tmp_path / "x.tif"))[2] == ["one page or frame of several"]
 
 
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
 @pytest.mark.parametrize("smaller", [1, 0])  # TIFF's NewSubfileType
-def test_a_thumbnail_in_a_tiff_is_no_page(smaller, tmp_path):
-    second = Image.fromarray(PAGE).resize((10, 10))
+def test_a_thumbnail_in_a_tiff_is_no_page(smaller, order, tmp_path):
+    page = Image.fromarray((PAGE[..., 0].astype(np.uint16) * 257).astype(order))
+    second = page.resize((10, 10)) if order == "<u2" else page
     second.encoderinfo = {"tiffinfo": {254: smaller}}
-    Image.fromarray(PAGE).save(tmp_path / "x.tif", save_all=True, append_images=[second])
+    page.save(tmp_path / "x.tif", save_all=True, append_images=[second])
+    assert (tmp_path / "x.tif").read_bytes()[:2] == {"<u2": b"II", ">u2": b"MM"}[order]
     assert len(loading.look(str(tmp_path / "x.tif"))[2]) == 1 - smaller

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +51,12 @@ sys.exit(mytrain.main())
 
 def prepare(folder):
     """The tests' small EMNIST, as a prepared TFDS folder."""
-    import http.server
-    import threading
-    from functools import partial
-
     import data
 
     conftest.write_emnist_archive(folder / "gzip.zip")
-    handler = partial(conftest._QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        conftest.point_emnist_to(f"http://127.0.0.1:{server.server_port}/gzip.zip")
+    with conftest.serving(partial(conftest.QuietHandler, directory=str(folder))) as address:
+        conftest.point_emnist_to(f"{address}/gzip.zip")
         data.load("emnist", folder / "data")
-        server.shutdown()
     return folder / "data"
 
 
