@@ -15,6 +15,7 @@ SPECK_AREA = 0.01  # of the largest piece's area: a smaller piece is dirt
 # STRAY[1] of the character's longer side away; so far off a larger one is dirt too, below ASIDE[0]
 # of that area and ASIDE[1] of that piece's longer side.
 STRAY, ASIDE = (0.08, 0.3), (0.3, 0.4)
+STEM = 1.5  # of its height: the stroke of an i's or a j's main piece is shorter
 APART = 0.05  # of a character's longer side: the gap beside it to a neighbour is larger
 FAR = 0.3  # of a character's longer side: only its dot is so far away
 WHOLE = 0.7  # of the height of all the ink: a character beside parts of others has more
@@ -111,8 +112,7 @@ def not_specks(labels, stats):
         small |= kept & (area < ASIDE[0] * area[main]) & (sides < ASIDE[1] * sides[main])
     if small.any():
         # A hasty hand sets dots farther off, and makes dashes of them; a staple is thinner.
-        dots = over(stats, main, aside=0.6, high=1.5)
-        dots &= area > 0.2 * sides**2
+        dots = over(stats, main, aside=0.6, high=1.5) & (area > 0.2 * sides**2)
         near, before = kept & ~small, 0
         while np.count_nonzero(near) > before:  # from piece to piece along a stroke with gaps
             before = np.count_nonzero(near)
@@ -120,6 +120,8 @@ def not_specks(labels, stats):
             near |= small & (gaps.max(axis=0) <= STRAY[1] * side)
         far = small & ~near
         several = np.count_nonzero(far & dots) > 1  # an i has one dot: these are a screen's icons
+        if (far & dots).any() and area[main] > STEM * stats[main, 3] * stroke_width(labels == main):
+            dots &= over(stats, main)  # so far over no stem: a screen's clock, a printed number
         kept &= ~(far & (several | ~dots))
     kept[0] = False
     return kept

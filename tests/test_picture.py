@@ -342,6 +342,16 @@ def test_a_brush_s_weak_coats_are_ink_however_deep_and_small(character, weak, si
     assert difference(image, reference(character)) < 0.18
 
 
+@pytest.mark.parametrize("character", sorted({*GLYPHS} - {"i", "j"}))
+@pytest.mark.parametrize("gap", [120, 200])
+def test_a_clock_or_a_number_above_a_character_is_no_dot(character, gap):
+    """As on a telephone's screen, or printed on a worksheet: all that is there, and small."""
+    page = place(draw(character, 170, 1.5), 600, 400, top=300)
+    page[280 - gap : 292 - gap, 150:180] = 0.9
+    picture = flat(paint(page))
+    assert difference(to_emnist(picture), reference(character, 1.5)) < TOLERANCE_SMALL
+
+
 @pytest.mark.parametrize("character", "ij")
 @pytest.mark.parametrize("weak", [0.3, 0.5])
 def test_a_dot_in_a_weak_coat_is_ink(character, weak):
