@@ -27,6 +27,7 @@ from pieces import (
     not_specks,
     of_pieces,
     over,
+    stroke_width,
     touching,
 )
 from printed import LINE_ASPECT, cell, dividers, dots, row_at_edge, text
@@ -34,6 +35,8 @@ from shadow import shadows
 
 SOFT = (0.25, 0.75)  # of the ink's level: where coverage 0 and 1 are on a soft edge
 SEPARATION = 4.9  # see _stands_out; twice that beside a dark corner
+FLUSH = 3  # px, from all edges to a character that is cut out closely, at most
+ONE_PEN = 1.4  # one stroke of a pen is at most so many times as thick as another
 FRAME_SHARE = 0.6  # of the picture's shorter side: a pale frame smaller than this is not sought
 CORNERS = 0.8  # share of the ink in dark corners above which fainter ink is sought elsewhere
 SMUDGE = 0.6  # of the main piece's mean strength: paler pieces are smudges, not ink
@@ -174,9 +177,24 @@ def filled(ink):
 def ruled(strength, faint, aspect=LINE_ASPECT):
     """(h, w) bool: the ruled lines in `faint`, (h, w) bool, without strokes that lie on them."""
     found = lines(faint, aspect) | underline(faint) | crossed_frame(faint)
-    if found.any():
-        found &= strength < 2 * np.median(strength[found])
-    return found
+    if found.any() and not _are_strokes(found, faint):
+        return found & (strength < 2 * np.median(strength[found]))
+    return np.zeros_like(found)
+
+
+def _are_strokes(lined, ink):
+    """Whether what seems ruled are the straight strokes of a character that is cut out flush.
+
+    It touches all edges of the picture, they do not, and they are as thick as its other ink.
+
+    Args:
+        lined, ink: (h, w) bool, what seems ruled and all ink.
+    """
+    cut = [cut_by_edges(np.array([[*box(part), 0]]), ink.shape, FLUSH) for part in (ink, lined)]
+    rest = ink & ~lined
+    if not cut[0].all() or cut[1].all() or not rest.any():
+        return False
+    return 1 / ONE_PEN < stroke_width(lined) / stroke_width(rest) < ONE_PEN
 
 
 def ink_level(strength, floor):

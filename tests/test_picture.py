@@ -1551,6 +1551,30 @@ def test_a_photographed_character_at_the_picture_s_edge_is_whole(character, turn
     assert difference(to_emnist(picture), reference(character, 2.5)) < 0.3
 
 
+@pytest.mark.parametrize(
+    ("character", "strokes"),
+    [
+        ("E", STROKES["E"]),
+        ("T", [[(0, 0), (0.7, 0)], [(0.35, 0), (0.36, 1)]]),
+        ("L", [[(0, 0), (0, 1), (0.6, 1)]]),
+        ("4", [[(0.1, 0), (0, 0.6), (0.65, 0.6)], [(0.55, 0), (0.6, 1)]]),
+        ("7", [[(0, 0), (0.65, 0), (0.2, 1)]]),
+    ],
+)
+@pytest.mark.parametrize("margin", [0, 2])
+@pytest.mark.parametrize("grain", [0, 3])
+def test_straight_strokes_of_a_character_cut_out_flush_are_no_ruled_lines(
+    character, strokes, margin, grain, monkeypatch
+):
+    monkeypatch.setitem(STROKES, character, strokes)
+    whole = draw(character, 300, 0.8)
+    x, y, w, h = cv2.boundingRect((whole > 0.5).astype(np.uint8))
+    coverage = np.pad(whole[y : y + h, x : x + w], margin)
+    image = to_emnist(photograph(paint(coverage), noise=grain, shade=0.02 * grain))
+    clear = to_emnist(flat(paint(np.pad(whole, 80))))
+    assert difference(image, clear) < TOLERANCE
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize("gap", [10, 14])
 def test_all_pieces_of_a_photographed_character_are_kept(character, gap):
