@@ -209,9 +209,9 @@ def _set_up(held, options):
         machines.together(lambda: resume.check_settings(folder, state, settings, epochs))
     loaded = machines.first_then_others(lambda: data.load(options.dataset, options.data_dir))
     settings |= {"data": loaded.name, "data_fingerprint": loaded.fingerprint()}
-    count = len(loaded.characters)
+    names = loaded.characters
     if weights and not state:  # before --fresh moves them aside: they may be the old run's
-        given = machines.together(lambda: weights_file.filled_network(weights, model, count))
+        given = machines.together(lambda: weights_file.initial_weights(weights, model, names))
 
     def begin():
         if options.fresh:
@@ -240,10 +240,10 @@ def _set_up(held, options):
     state.place = resume.place(folder, log_folder)
     report.print_settings(loaded, settings, epochs, log_folder)
 
-    network = _network(state, count, strategy)
+    network = _network(state, len(names), strategy)
     with strategy.scope():
         if weights and not state.arrays:
-            network.set_weights(given.get_weights())
+            network.set_weights(given)
         kind = saving.Recorder if machines.is_first() else saving.Follower
         recorder = kind(folder, log_folder, state)
         recorder.begin(network)

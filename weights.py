@@ -221,6 +221,29 @@ def filled_network(weights, model, n_classes):
     return network
 
 
+def initial_weights(weights, model, characters):
+    """What a training begins with: a file's weights, each class's output where the data has it.
+
+    Args:
+        weights: path of a `.weights.h5` file with its `.json` beside it.
+        model: the network's name, a key of `model.MODELS`.
+        characters: the data's classes, list of str; outputs of classes that are not among them go
+            to those that the file does not know.
+
+    Returns:
+        List of arrays, for the network's `set_weights`.
+
+    Raises:
+        WeightsError: the file is damaged, or of another network.
+    """
+    *values, kernel, bias = filled_network(weights, model, len(characters)).get_weights()
+    names = read_sidecar(weights)["characters"]
+    known = {c: names.index(c) for c in characters if c in names}
+    others = iter(sorted({*range(len(bias))} - {*known.values()}))
+    order = [known.pop(c) if c in known else next(others) for c in characters]
+    return [*values, kernel[:, order], bias[order]]
+
+
 def start_network(weights, about):
     """`load_network` for a program that only reads pictures: on the processor, and 0.3 s faster.
 

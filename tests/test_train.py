@@ -36,7 +36,7 @@ import recipe
 import report
 import resume
 import saving
-from weights import WeightsError, describe, read_sidecar
+from weights import WeightsError, describe, initial_weights, read_sidecar
 
 SETTINGS = {
     "model": "LeNet",
@@ -1874,6 +1874,27 @@ def test_a_training_begins_with_the_weights_it_is_given(whole, copy, emnist_dir,
         mytrain.train(**settings(emnist_dir, copy, weights=best))  # which began at random
     assert mytrain.train(**(given | {"weights": None, "epochs": 2})) == 0  # they may be gone
     assert newest_state(tmp_path)[0]["settings"]["weights"] == resume.file_digest(best)
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "order"),
+    [
+        ("abcd", "abcd", [0, 1, 2, 3]),
+        ("abcd", "dcba", [3, 2, 1, 0]),
+        ("abcd", "xbaz", [2, 1, 0, 3]),
+        (["", "a", "", "b"], ["b", "", "a", ""], [3, 0, 1, 2]),
+    ],
+)
+def test_a_training_begins_with_each_output_at_its_class(names, classes, order, tmp_path):
+    network = mytrain.MODELS["LeNet"](n_classes=4)
+    network.save_weights(tmp_path / "given.weights.h5")
+    about = {"model": "LeNet", "input_shape": [28, 28, 1], "characters": [*names]}
+    (tmp_path / "given.json").write_text(json.dumps(about), "utf-8")
+    values = initial_weights(tmp_path / "given.weights.h5", "LeNet", [*classes])
+    begun = mytrain.MODELS["LeNet"](n_classes=4)
+    begun.set_weights(values)
+    images = np.random.default_rng(1).random((5, 28, 28, 1), np.float32)
+    np.testing.assert_allclose(begun(images), np.array(network(images))[:, order], rtol=1e-5)
 
 
 def test_weights_are_read_before_fresh_moves_them_aside(copy, emnist_dir, capsys):

@@ -93,13 +93,16 @@ def main():
         ],
         "temperature": round(fit_temperature(raw, labels), 4),
         "logit_adjustment": abouts[0].get("logit_adjustment"),
-        "val_accuracy": float((raw.argmax(axis=1) == labels).mean()),
     }
+    accuracy = float((raw.argmax(axis=1) == labels).mean())
     about.pop("epoch", None)
+    about.pop("val_accuracy", None)
+    if loaded.name == about.get("dataset"):  # else it is not that of its own validation data
+        about |= {"val_accuracy": accuracy, "val_images": len(labels)}
     network.save_weights(options.out)
     about["sha256"] = resume.file_digest(options.out)
     sidecar.write_text(json.dumps(about, indent=1, ensure_ascii=False), "utf-8")
-    print(f"{options.out}: {about['val_accuracy']:.2%} of {len(labels)} validation images")
+    print(f"{options.out}: {accuracy:.2%} of {len(labels)} validation images")
 
 
 if __name__ == "__main__":
