@@ -176,7 +176,13 @@ def filled(ink):
 
 def ruled(strength, faint, aspect=LINE_ASPECT):
     """(h, w) bool: the ruled lines in `faint`, (h, w) bool, without strokes that lie on them."""
-    found = lines(faint, aspect) | underline(faint) | crossed_frame(faint)
+    frame = crossed_frame(faint)
+    found = lines(faint, aspect) | underline(faint) | frame
+    if frame.any():  # a practice cell has lines within it, too
+        x, y, w, h = box(frame)
+        edge = round(stroke_width(frame)) + 2
+        inside = slice(y + edge, y + h - edge), slice(x + edge, x + w - edge)
+        found[inside] |= lines(faint[inside] & ~frame[inside], aspect)
     if found.any() and not _are_strokes(found, faint):
         return found & (strength < 2 * np.median(strength[found]))
     return np.zeros_like(found)

@@ -834,6 +834,22 @@ def test_punched_holes_beside_a_character_in_the_margin_are_dropped(character):
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", [c for c in GLYPHS if c not in "ij"])  # a dot may get lost
+@pytest.mark.parametrize("colour", [(90, 90, 220), (80, 160, 80)])
+@pytest.mark.parametrize("upright", [True, False])
+def test_the_lines_within_a_practice_cell_are_no_ink(character, colour, upright):
+    """Through the middle of a cell to write in, as schools in China have them."""
+    coverage = place(draw(character, 240, 1.0), 400, 400, left=90)
+    page = np.full((400, 400, 3), 248, np.float32)
+    cv2.rectangle(page, (15, 15), (384, 384), colour, 4)
+    page[199:202, 15:385] = colour
+    if upright:
+        page[15:385, 199:202] = colour
+    page += (np.float32((30, 30, 30)) - page) * coverage[..., None]
+    image = to_emnist(photograph(page, noise=2, shade=0.3))
+    assert difference(image, reference(character, 1.0)) < 0.25
+
+
 @pytest.mark.parametrize("character", GLYPHS)
 @pytest.mark.parametrize("size", [1.0, 0.6])
 def test_a_line_of_print_is_dropped(character, size):

@@ -1580,9 +1580,7 @@ def test_weights_that_are_not_those_of_the_last_state_are_not_scored(
     assert told.out == "" and told.err.endswith(f"{what_to_do}\n") and str(tmp_path) in told.err
 
 
-def test_a_score_that_does_not_fit_the_memory_is_one_message_too(
-    emnist_dir, tmp_path, monkeypatch
-):
+def test_a_score_that_does_not_fit_the_memory_is_one_message_too(emnist_dir, tmp_path, monkeypatch):
     def fill_memory(*_):  # as `vast` does, for which TensorFlow waits for 10 s
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
