@@ -18,7 +18,7 @@ from pieces import cut_by_edges, cut_off, grown, label_pieces
 SHADES = 2  # how many colours of paper in the shade are tried
 DARKEST = 0.03  # share of the pixels between two levels that are darker than paper in the shade
 TIDY = 2  # pieces of a character that touches no edge: with more, other light is tried
-AS_DARK = 0.1  # of the contrast of ink and lit paper: what is less than that above ink is ink
+AS_DARK = 0.05  # of the contrast of ink and lit paper: what is less than that above ink is ink
 LACKING = 0.05  # of a character's area: it does not lack more ink than that
 
 
