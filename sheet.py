@@ -25,7 +25,7 @@ WHITE = 0.98  # quantile of the picture's pixels that is as light as the cell
 CONVEX = 0.93  # of its convex hull's area: the sheet fills more
 STRAIGHT = 0.87  # of that area: a polygon of few corners fills more; six in an ellipse 0.83
 CORNERS = 6  # of that polygon, at most; the picture's own corners may cut off some
-AROUND = 0.85  # of what is around the sheet: more is dark
+AROUND = 0.5  # of what is around the sheet: more is dark
 SHOWN = 0.06  # of the sheet's step: in a letter's hole the ground shows, at most this much off
 ROUND = 0.85  # of its holes' convex hulls: a letter's holes fill more, writing less
 BAR = (2.0, 64.0)  # grey levels between an app's bar and its canvas, at least and at most
@@ -154,7 +154,8 @@ def _inside(grey, light, solid, least_step, least_share):
     Args:
         grey: (h, w) float32 in [0, 255], blurred.
         light: (h, w) uint8, 1 where the sheet may be.
-        solid: (h, w) uint8, 1 where the sheet or the writing on it may be; None for everywhere.
+        solid: (h, w) uint8, 1 where the sheet or the writing on it may be, unless that winds, as no
+            letter's hole does; None for everywhere.
         least_step, least_share: as MIN_STEP and SHARE[0].
     """
     outlines, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -162,7 +163,8 @@ def _inside(grey, light, solid, least_step, least_share):
     if len(outline) < 3:
         return None
     filled = cv2.drawContours(np.zeros_like(light), [outline], 0, 1, cv2.FILLED)
-    sheet = filled if solid is None else filled & solid
+    is_solid = solid is None or not _has_round_holes(light, filled)
+    sheet = filled if is_solid else filled & solid
     corners = cv2.convexHull(outline)
     hull = cv2.fillConvexPoly(np.zeros_like(light), corners, 1)
     polygon = cv2.approxPolyDP(corners, 0.02 * cv2.arcLength(corners, True), True)
@@ -185,6 +187,18 @@ def _inside(grey, light, solid, least_step, least_share):
     return cv2.erode(hull, np.ones((5, 5)))  # nothing is taken off at the picture's own edges
 
 
+def _has_round_holes(light, filled):
+    """Whether there are holes in a light region, and all are convex, as a letter's are.
+
+    Args:
+        light, filled: as for `_is_letter`.
+    """
+    holes, hulls = filled & (1 - light), np.zeros_like(light)
+    for hole in cv2.findContours(holes, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        cv2.fillConvexPoly(hulls, cv2.convexHull(hole), 1)
+    return holes.any() and holes.sum() >= ROUND * hulls.sum()
+
+
 def _is_letter(grey, light, filled, ground, most):
     """Whether a light region is a letter such as a D: one stroke's width around convex holes.
 
@@ -194,11 +208,9 @@ def _is_letter(grey, light, filled, ground, most):
         ground: the level of what is around it; in the holes of a letter it shows.
         most: how far the darkest in the holes may be from that.
     """
-    holes, hulls = filled & (1 - light), np.zeros_like(light)
-    for hole in cv2.findContours(holes, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
-        cv2.fillConvexPoly(hulls, cv2.convexHull(hole), 1)
-    if not holes.any() or holes.sum() < ROUND * hulls.sum():
+    if not _has_round_holes(light, filled):
         return False
+    holes = filled & (1 - light)
     if abs(grey[holes > 0].min() - ground) > most:
         return False
     rims = (holes & cv2.dilate(light, None)) > 0
