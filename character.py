@@ -40,6 +40,7 @@ ONE_PEN = 1.4  # one stroke of a pen is at most so many times as thick as anothe
 FRAME_SHARE = 0.6  # of the picture's shorter side: a pale frame smaller than this is not sought
 CORNERS = 0.8  # share of the ink in dark corners above which fainter ink is sought elsewhere
 SMUDGE = 0.6  # of the main piece's mean strength: paler pieces are smudges, not ink
+PALEST = 0.12  # of the ink's level: a paler line on a paint program's paper is no ink
 FAINTEST = 0.25  # of the ink's level: weaker ink is hardly told from print that shines through
 CLEAN = 0.02  # of the ink's level: on clean paper three pixels in four are weaker than this
 # Weak ink on clean paper, and on a paint program's, which is without noise: its least thickness, in
@@ -118,7 +119,8 @@ def _artefacts(strength, labels, stats, level, spotless):
         level: the strength of full ink.
         spotless: as for `find_character`.
     """
-    faint = strength > 0.25 * level  # a line or a frame may be paler than the character
+    # A line or a frame may be paler than the character; no weaker ink is found than this.
+    faint = strength > (PALEST if spotless else FAINTEST) * level
     lined = ruled(strength, faint)
     found = cell(labels, stats)
     apart = row_at_edge(stats, labels.shape) | text(stats)
@@ -167,8 +169,10 @@ def filled(ink):
         if tree[0, k, 3] < 0 or w < OUTLINED * width or h < OUTLINED * height:
             continue  # not a gap, or a small one
         inside = cv2.drawContours(np.zeros_like(solid), [outline], 0, 1, cv2.FILLED)
+        rim = cv2.drawContours(np.zeros_like(solid), [outline], 0, 1) > 0
         labels, stats = label_pieces(inside & ~solid)
-        gap = 1 + np.argmax(stats[1:, 4])
+        # Not the hole within an O's inner outline, which may be larger.
+        gap = np.argmax(stats[:, 4] * touching(labels, stats, grown(rim, 1) & (labels > 0)))
         if stats[gap, 4] < WINDING * cv2.contourArea(cv2.convexHull(outline)):
             return np.maximum(ink, grown(labels == gap, 1))
     return ink

@@ -298,6 +298,54 @@ def test_a_note_on_a_desk_of_another_colour(character, note, desk, place_of_it, 
     assert difference(image, reference(character)) < TOLERANCE and not notes
 
 
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("width", [1.5, 3.0])
+@pytest.mark.parametrize(("panel", "noise"), [((0, 0, 0), 0), ((70, 40, 30), 0), ((30, 30, 30), 2)])
+def test_a_light_character_in_a_dark_panel_on_a_light_page(character, width, panel, noise):
+    """A canvas in a browser, a figure of matplotlib's, a blackboard's card on a white desk."""
+    page = np.full((500, 600, 3), 245, np.float32)
+    page[70:430, 120:480] = paint(
+        place(draw(character, 270, width), 360, 360), (240, 240, 240), panel
+    )
+    image = to_emnist(photograph(page, noise=noise))
+    assert difference(image, reference(character, width)) < TOLERANCE_SMALL
+
+
+@pytest.mark.parametrize("character", GLYPHS)
+@pytest.mark.parametrize("left", [170, 540])
+def test_a_sheet_beside_another_on_a_dark_desk(character, left):
+    desk = np.full((560, 800, 3), (70, 80, 95), np.float32)
+    desk[60:500, 40:400] = desk[60:440, 440:760] = (215, 220, 225)
+    if left > 400:  # the larger one is written on
+        desk = desk[:, ::-1]
+        left -= 100
+    coverage = place(draw(character, 200, 1.5), 560, 800, 150, left)
+    desk += (np.float32((60, 50, 40)) - desk) * coverage[..., None]
+    image = to_emnist(photograph(desk, noise=2))
+    assert difference(image, reference(character, 1.5)) < 0.25
+
+
+@pytest.mark.parametrize("character", [c for c in GLYPHS if c != "i"])  # which may lie along it
+@pytest.mark.parametrize("line", [(150, 150, 150), (128, 128, 255)])
+@pytest.mark.parametrize("upright", [True, False])
+def test_one_pale_line_across_a_clean_picture_is_no_stroke(character, line, upright):
+    """A guide, an axis, a scanner's streak; as pale as a brush's weak coat."""
+    coverage = place(draw(character, 280, 1.5), 400, 400)
+    page = paint(coverage, (0, 0, 0), (255, 255, 255))
+    band = page[:, 205:207] if upright else page[205:207]
+    np.minimum(band, line, out=band)
+    assert difference(to_emnist(flat(page)), reference(character, 1.5)) < TOLERANCE_SMALL
+
+
+@pytest.mark.parametrize("character", "8aeg")
+@pytest.mark.parametrize("pen", [3, 5])
+def test_an_outlined_letter_whose_hole_is_large_is_filled(character, pen):
+    solid = place(draw(character, 300, 2.0), 420, 420)
+    outline = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((pen, pen)))
+    image = to_emnist(flat(paint(outline)))
+    assert difference(image, reference(character, 2.0)) < 0.35
+
+
 @pytest.mark.parametrize("side", [-1, 1])
 @pytest.mark.parametrize("slip", [210, 225, 240])
 @pytest.mark.parametrize("character", "2ij8")
