@@ -43,8 +43,8 @@ NAMED_KEYS = {  # codes of waitKeyEx: plain, X11, Windows, macOS; arrows go back
     **dict.fromkeys(range(0xFFE1, 0xFFEF), ""),  # Shift, Ctrl, Alt alone
 }
 CUBIC, NEAREST = cv2.INTER_CUBIC, cv2.INTER_NEAREST  # to enlarge: smoothly, pixel by pixel
-_resizes_left = 0  # of the open window
 UNICODE = int(cv2.__version__.split(".")[0]) >= 5  # OpenCV 5 draws any script, 4 only ASCII
+_resizes_left = 0  # of RESIZES, for the open window
 
 
 # ---------------------------------------------------------------------------- drawing one panel

@@ -163,8 +163,8 @@ def _inside(grey, light, solid, least_step, least_share):
     if len(outline) < 3:
         return None
     filled = cv2.drawContours(np.zeros_like(light), [outline], 0, 1, cv2.FILLED)
-    is_solid = solid is None or not _has_round_holes(light, filled)
-    sheet = filled if is_solid else filled & solid
+    written_on = solid is None or not _has_round_holes(light, filled)
+    sheet = filled if written_on else filled & solid
     corners = cv2.convexHull(outline)
     hull = cv2.fillConvexPoly(np.zeros_like(light), corners, 1)
     polygon = cv2.approxPolyDP(corners, 0.02 * cv2.arcLength(corners, True), True)
