@@ -49,8 +49,8 @@ def in_even_light(work, find):
         with contextlib.suppress(NoInk):
             again = find(np.minimum(work, np.float32(darker)))
             pieces, edges = _pieces_and_edges(again[1])
-            whole = found is None or not _lacks_ink(work, again[1], found[1])
-            if not edges and pieces < parts and whole:
+            better = not edges and pieces < parts
+            if better and not (found and _lacks_ink(work, again[1], found[1])):
                 shade, found, parts = darker, again, pieces
         if parts <= TIDY:
             break
